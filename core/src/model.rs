@@ -1,0 +1,191 @@
+//! [`Model`]: a network as a chain of segments, embed → block 0 … block L−1 → head.
+//!
+//! A model owns no weights. It lists the parameters of each segment and computes a segment from the
+//! parameters it is handed. That one decision gives sharding, activation checkpointing and offload
+//! without the model knowing of them.
+
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// One parameter of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// Full name in checkpoints, e.g. `blocks.0.attn.q_proj.weight`.
+    pub name: String,
+    /// Shape; weights of linear maps are `[out, in]`.
+    pub shape: Vec<i64>,
+    /// Whether weight decay is sensible: true for matrices, false for norms, biases, scales and activation vectors.
+    pub decays: bool,
+    /// Whether it is trained; a frozen parameter keeps its place in checkpoints.
+    pub trainable: bool,
+}
+
+impl ParameterSpec {
+    /// Number of elements.
+    pub fn elements(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// One link of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SegmentSpec {
+    /// `embed`, `blocks.0`, …, `head`.
+    pub name: String,
+    /// Its parameters, in checkpoint order.
+    pub parameters: Vec<ParameterSpec>,
+}
+
+/// One draw of the seeded initialisation, in order. Draws whose `target` is `None` are made and thrown away:
+/// they keep the random stream in step with the reference, which initialises some layers twice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draw {
+    /// The segment and parameter (indices into [`Model::segments`]) that receive the values.
+    pub target: Option<(usize, usize)>,
+    /// Shape of the draw.
+    pub shape: Vec<i64>,
+    /// Distribution, and what becomes of the drawn values.
+    pub values: Values,
+}
+
+/// How values come about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Values {
+    /// N(mean, std).
+    Normal { mean: f64, std: f64 },
+    /// Uniform on [low, high).
+    Uniform { low: f64, high: f64 },
+    /// The same value everywhere; nothing is drawn.
+    Constant(f64),
+    /// N(mean, std), kept at or above fp32 epsilon, then stored as its inverse softplus `ln(expm1(v))`.
+    InverseSoftplusNormal { mean: f64, std: f64 },
+}
+
+/// What a model keeps between calls of [`Model::forward`] while it generates.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Tokens already seen; the position of the next one.
+    pub length: i64,
+    /// Per segment, the tensors that segment keeps; empty until its first call.
+    pub segments: Vec<Vec<Tensor>>,
+}
+
+impl Cache {
+    /// An empty cache for a model of `segments` segments.
+    pub fn new(segments: usize) -> Self {
+        Self { length: 0, segments: (0..segments).map(|_| Vec::new()).collect() }
+    }
+}
+
+impl Clone for Cache {
+    /// A copy that grows on its own: models write into the tensors they cached.
+    fn clone(&self) -> Self {
+        let copy = |tensors: &Vec<Tensor>| tensors.iter().map(Tensor::copy).collect();
+        Self { length: self.length, segments: self.segments.iter().map(copy).collect() }
+    }
+}
+
+/// What a segment is told beside its input.
+#[derive(Debug, Default)]
+pub struct ForwardContext<'a> {
+    /// Positions already consumed, set with `cache`; 0 in training.
+    pub cache: Option<&'a mut Cache>,
+    /// Document number of each input id, int64 `[batch, time]`, when documents are kept apart: attention stays
+    /// within a document and positions restart with it.
+    pub documents: Option<&'a Tensor>,
+    /// Key of this pass's dropout masks; `None` switches dropout off. The same key gives the same masks, so a
+    /// recomputed segment equals the first pass.
+    pub dropout_key: Option<u64>,
+}
+
+impl ForwardContext<'_> {
+    /// Position of the first input id.
+    pub fn start(&self) -> i64 {
+        self.cache.as_ref().map_or(0, |cache| cache.length)
+    }
+}
+
+/// The last segment up to, but without, the product with the vocabulary matrix: the loss needs no full logits.
+#[derive(Debug)]
+pub struct Projection {
+    /// Final hidden states `[batch, time, width]`.
+    pub hidden: Tensor,
+    /// Index of the vocabulary matrix `[vocabulary, width]` among the segment's parameters; logits = hidden · weightᵀ.
+    pub weight: usize,
+}
+
+/// A network as a chain of segments. Holds sizes and switches, never weights.
+pub trait Model: Send + Sync {
+    /// The chain, in order: the first segment takes token ids, the last one gives logits.
+    fn segments(&self) -> &[SegmentSpec];
+
+    /// The draws that initialise all parameters. Every parameter is the target of the last draw that names it.
+    fn initialisation(&self) -> Vec<Draw>;
+
+    /// Computes one segment but the last.
+    ///
+    /// `parameters` are in the order of the segment's specs, in the compute dtype. `input` is int64 `[batch, time]`
+    /// for the first segment and `[batch, time, width]` after it. The output is `[batch, time, width]`.
+    fn forward(
+        &self,
+        segment: usize,
+        parameters: &[Tensor],
+        input: &Tensor,
+        context: &mut ForwardContext<'_>,
+    ) -> Result<Tensor>;
+
+    /// Computes the last segment up to the vocabulary matrix.
+    fn project(&self, parameters: &[Tensor], input: &Tensor) -> Result<Projection>;
+
+    /// Rows of the vocabulary matrix.
+    fn vocabulary(&self) -> i64;
+
+    /// Floating-point operations per token of one forward and backward pass over sequences of `length` tokens.
+    fn flops_per_token(&self, length: i64) -> f64;
+
+    /// What a user should be told before training ("the wave block sees future tokens").
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Runs the whole chain: int64 ids `[batch, time]` to logits `[batch, time, vocabulary]`, and moves the cache on.
+///
+/// `parameters` holds one list per segment.
+pub fn logits(
+    model: &dyn Model,
+    parameters: &[Vec<Tensor>],
+    ids: &Tensor,
+    context: &mut ForwardContext<'_>,
+) -> Result<Tensor> {
+    let hidden = hidden_states(model, parameters, ids, context)?;
+    let last = parameters.last().ok_or_else(|| Error::new("a model has no segments"))?;
+    let projection = model.project(last, &hidden)?;
+    Ok(projection.hidden.matmul(&last[projection.weight].tr()))
+}
+
+/// Runs all segments but the last: int64 ids `[batch, time]` to hidden states `[batch, time, width]`.
+pub fn hidden_states(
+    model: &dyn Model,
+    parameters: &[Vec<Tensor>],
+    ids: &Tensor,
+    context: &mut ForwardContext<'_>,
+) -> Result<Tensor> {
+    if ids.kind() != Kind::Int64 || ids.dim() != 2 {
+        return Err(Error::new(format!(
+            "token ids must be int64 [batch, time], not {:?} {:?}",
+            ids.kind(),
+            ids.size()
+        )));
+    }
+    let mut state = ids.shallow_clone();
+    let chain = parameters.iter().take(model.segments().len() - 1);
+    for (segment, parameters) in chain.enumerate() {
+        state = model.forward(segment, parameters, &state, context)?;
+    }
+    if let Some(cache) = &mut context.cache {
+        cache.length += ids.size()[1];
+    }
+    Ok(state)
+}
