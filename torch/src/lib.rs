@@ -1,0 +1,31 @@
+//! What tch lacks of libtorch: gradients with a given output gradient, fused kernels with their backward passes, and
+//! memory figures. All `unsafe` and all C++ of psann live here.
+//!
+//! Fused kernels run on fp32 CPU tensors. Other devices and dtypes take composed operations with the same formulas.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`autograd`] | gradients of one output with respect to chosen inputs |
+//! | [`sine`] | the damped sine |
+//! | [`norm`] | RMS norm |
+//! | [`rotary`] | rotary positions |
+//! | [`loss`] | vocabulary projection and cross-entropy, a few rows at a time |
+//! | [`optimizer`] | AdamW step, squared sums |
+//! | [`bytes`] | a tensor's memory |
+//! | [`memory`], [`threads`] | what the process uses |
+
+pub mod autograd;
+pub mod bytes;
+mod ffi;
+pub mod loss;
+pub mod memory;
+pub mod norm;
+pub mod optimizer;
+pub mod rotary;
+pub mod sine;
+pub mod threads;
+
+/// The version of libtorch that psann was compiled against, `2.13.0`; the build refuses any other.
+pub fn libtorch_version() -> String {
+    ffi::libtorch_version()
+}
