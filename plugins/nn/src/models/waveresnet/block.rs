@@ -1,0 +1,155 @@
+//! One block: attention, then the MLP, then the wave block, as far as the options ask for them.
+
+use psann_core::model::{Cache, ForwardContext};
+use psann_core::{Error, Result};
+use psann_torch::norm::rms_norm;
+use psann_torch::sine::{Bounds, Decay, damped_sine, damped_sine_linear};
+use tch::Tensor;
+
+use super::dropout::dropout;
+use super::options::{DecayMode, Limits, Norm, Padding, SineOptions, WaveMode};
+use super::segments::WaveLayout;
+use super::{Pass, WaveResNet, attention};
+
+const RMS_EPS: f64 = 1e-6;
+const LAYER_EPS: f64 = 1e-5;
+
+/// Bits of a dropout place below the block's number: which of its dropouts it is.
+const PLACES: u64 = 8;
+
+impl WaveResNet {
+    /// Computes block `segment` of x `[batch, time, width]`.
+    pub(super) fn block(
+        &self,
+        segment: usize,
+        parameters: &[Tensor],
+        x: &Tensor,
+        context: &mut ForwardContext<'_>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let layout = &self.layout;
+        let places = segment as u64 * PLACES;
+        let first = self.norm(x, parameters, layout.norms.map(|norms| norms[0]))?;
+        let attended = attention::attend(self, segment, parameters, &first, context, pass, places)?;
+        let x = x + dropout(attended, self.options.dropout, context.dropout_key, places + 1);
+        let mode = self.options.wave.mode;
+        if mode == WaveMode::AttentionOnly {
+            return Ok(x);
+        }
+        let second = self.norm(&x, parameters, layout.norms.map(|norms| norms[1]))?;
+        let alpha = parameters[0].to_kind(x.kind());
+        if let (WaveMode::Replace, Some(wave)) = (mode, layout.wave) {
+            // The reference drops the residual stream here and goes on with the wave block's own.
+            return Ok(self.wave(segment, parameters, &wave, &second, context, places)? * alpha);
+        }
+        let x = match layout.mlp {
+            Some(mlp) => {
+                let m = self.mlp(parameters, mlp, &second)?;
+                let m = dropout(m, self.options.dropout, context.dropout_key, places + 2);
+                x.addcmul(&alpha, &m)
+            }
+            None => x,
+        };
+        match layout.wave {
+            Some(wave) => self.wave(segment, parameters, &wave, &x, context, places),
+            None => Ok(x),
+        }
+    }
+
+    fn norm(&self, x: &Tensor, parameters: &[Tensor], index: Option<usize>) -> Result<Tensor> {
+        let Some(index) = index else { return Ok(x.shallow_clone()) };
+        match self.options.norm {
+            Norm::Rms => rms_norm(x, &parameters[index], RMS_EPS),
+            Norm::Layer => {
+                let (weight, bias) = (parameters[index].to_kind(x.kind()), parameters[index + 1].to_kind(x.kind()));
+                Ok(x.layer_norm([self.sizes.width], Some(weight), Some(bias), LAYER_EPS, false))
+            }
+            Norm::None => Ok(x.shallow_clone()),
+        }
+    }
+
+    fn mlp(&self, parameters: &[Tensor], mlp: [usize; 4], x: &Tensor) -> Result<Tensor> {
+        let [fc1, bias1, fc2, bias2] = mlp.map(|index| &parameters[index]);
+        let z = x.linear(fc1, Some(bias1.to_kind(x.kind())));
+        let bias2 = bias2.to_kind(x.kind());
+        let Some(vectors) = self.layout.mlp_sine else { return Ok(z.gelu("none").linear(fc2, Some(bias2))) };
+        let (mode, bounds) = formula(&self.options.sine);
+        damped_sine_linear(&z, vectors.map(|index| &parameters[index]), mode, &bounds, fc2, &bias2)
+    }
+
+    fn activation(&self, z: &Tensor, parameters: &[Tensor], sine: Option<[usize; 3]>) -> Result<Tensor> {
+        let Some(vectors) = sine else { return Ok(z.gelu("none")) };
+        let [amplitude, frequency, decay] = vectors.map(|index| &parameters[index]);
+        let (mode, bounds) = formula(&self.options.sine);
+        damped_sine(z, amplitude, frequency, decay, mode, &bounds)
+    }
+
+    /// Norm, depthwise convolution over time, activation, linear map; added to its input.
+    fn wave(
+        &self,
+        segment: usize,
+        parameters: &[Tensor],
+        layout: &WaveLayout,
+        x: &Tensor,
+        context: &mut ForwardContext<'_>,
+        places: u64,
+    ) -> Result<Tensor> {
+        let options = &self.options.wave;
+        let dilation = self.dilation(segment);
+        let reach = (options.kernel - 1) * dilation;
+        let normed = rms_norm(x, &parameters[layout.norm], RMS_EPS)?.transpose(1, 2);
+        let padded = match (options.padding, &mut context.cache) {
+            (Padding::Causal, None) => normed.constant_pad_nd([reach, 0]),
+            (Padding::Causal, Some(cache)) => with_state(cache, segment, &normed, reach),
+            (Padding::Same, None) => normed.constant_pad_nd([reach / 2, reach / 2]),
+            (Padding::Same, Some(_)) => {
+                return Err(Error::usage(
+                    "a model with `wave.padding` `same` cannot generate: it needs the tokens to come",
+                )
+                .hint("train with causal padding, the default"));
+            }
+        };
+        let width = self.sizes.width;
+        let mixed =
+            padded.conv1d(&parameters[layout.convolution], None::<Tensor>, 1, 0, dilation, width).transpose(1, 2);
+        let active = self.activation(&mixed.contiguous(), parameters, layout.sine)?;
+        let [weight, bias] = layout.projection.map(|index| &parameters[index]);
+        let out = active.linear(weight, Some(bias.to_kind(x.kind())));
+        Ok(x + dropout(out, options.dropout, context.dropout_key, places + 3))
+    }
+
+    fn dilation(&self, segment: usize) -> i64 {
+        let growth = self.options.wave.dilation_growth;
+        if growth > 1 { growth.pow(segment as u32 - 1) } else { 1 }
+    }
+}
+
+/// Puts the last `reach` normalised inputs of earlier calls (zeros at first) in front and keeps the new last ones.
+/// They stand behind the keys and values of the block's cache.
+fn with_state(cache: &mut Cache, segment: usize, normed: &Tensor, reach: i64) -> Tensor {
+    const STATE: usize = 2;
+    let kept = &mut cache.segments[segment];
+    let padded = match kept.get(STATE) {
+        Some(state) => Tensor::cat(&[state, normed], 2),
+        None => normed.constant_pad_nd([reach, 0]),
+    };
+    let state = padded.narrow(2, padded.size()[2] - reach, reach).copy();
+    kept.truncate(STATE);
+    kept.push(state);
+    padded
+}
+
+fn formula(options: &SineOptions) -> (Decay, Bounds) {
+    let mode = match options.decay_mode {
+        DecayMode::Abs => Decay::Abs,
+        DecayMode::Relu => Decay::Relu,
+        DecayMode::None => Decay::None,
+    };
+    let limits = |bounds: Option<Limits>| bounds.unwrap_or((None, None));
+    let bounds = Bounds {
+        amplitude: limits(options.amplitude_bounds),
+        frequency: limits(options.frequency_bounds),
+        decay: limits(options.decay_bounds),
+    };
+    (mode, bounds)
+}

@@ -1,0 +1,202 @@
+//! `waveresnet`: the PSANN language model. Reference: psannlm 2.0.1, architecture kinds `wave` and `residual`.
+//!
+//! Segments: `embed`, `blocks.0` …, `head`. A block computes
+//!
+//! ```text
+//! x = x + attention(norm1(x))
+//! x = x + alpha · mlp(norm2(x))
+//! x = wave(x)                        with `wave.mode: "interleave"`
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options` | options, presets, checks |
+//! | `segments` | parameter names, shapes, order |
+//! | `initial` | the seeded draws |
+//! | `positions` | rotary, ALiBi and sinusoidal tables, masks |
+//! | `attention`, `block` | the computation |
+
+mod attention;
+mod block;
+mod dropout;
+mod initial;
+pub mod options;
+pub mod positions;
+mod segments;
+
+use std::sync::{Mutex, PoisonError};
+
+use psann_core::model::{Draw, ForwardContext, Projection, SegmentSpec};
+use psann_core::{Error, Model, Result};
+use psann_torch::norm::rms_norm;
+use tch::{Device, Kind, Tensor};
+
+use options::{Padding, PositionalEncoding, Sizes, WaveMode, WaveResNetOptions};
+use segments::BlockLayout;
+
+psann_core::register!(Model, "waveresnet", WaveResNetOptions, WaveResNet::new);
+
+/// The model: sizes and switches.
+#[derive(Debug)]
+pub struct WaveResNet {
+    options: WaveResNetOptions,
+    sizes: Sizes,
+    segments: Vec<SegmentSpec>,
+    layout: BlockLayout,
+    /// Tables of the last pass without documents: all blocks of a pass, and all passes of a training, share them.
+    tables: Mutex<Option<(PassKey, Pass)>>,
+}
+
+/// What the tables of a pass depend on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct PassKey {
+    start: i64,
+    time: i64,
+    device: Device,
+    kind: Kind,
+}
+
+/// Tables that every block of a pass uses.
+#[derive(Debug)]
+struct Pass {
+    /// Cosines and sines, with rotary positions.
+    rotary: Option<(Tensor, Tensor)>,
+    /// What attention may see: bool, or the ALiBi bias with −inf; `None` where plain causality says it.
+    mask: Option<Tensor>,
+}
+
+impl Pass {
+    fn shallow_clone(&self) -> Self {
+        let rotary = self.rotary.as_ref().map(|(cosine, sine)| (cosine.shallow_clone(), sine.shallow_clone()));
+        Self { rotary, mask: self.mask.as_ref().map(Tensor::shallow_clone) }
+    }
+}
+
+impl WaveResNet {
+    /// Builds the model, or says which options contradict each other.
+    pub fn new(options: WaveResNetOptions) -> Result<Self> {
+        let sizes = options.sizes()?;
+        let (segments, layout) = segments::segments(&options, sizes);
+        Ok(Self { options, sizes, segments, layout, tables: Mutex::new(None) })
+    }
+
+    fn pass(&self, context: &ForwardContext<'_>, time: i64, device: Device, kind: Kind) -> Pass {
+        let key = PassKey { start: context.start(), time, device, kind };
+        if let Some(documents) = context.documents {
+            return self.new_pass(key, Some(documents));
+        }
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*tables {
+            Some((of, pass)) if *of == key => pass.shallow_clone(),
+            _ => {
+                let pass = self.new_pass(key, None);
+                *tables = Some((key, pass.shallow_clone()));
+                pass
+            }
+        }
+    }
+
+    fn new_pass(&self, key: PassKey, documents: Option<&Tensor>) -> Pass {
+        let _no_gradients = tch::no_grad_guard();
+        let PassKey { start, time, device, kind } = key;
+        let Sizes { width, heads, .. } = self.sizes;
+        let rotary = (self.options.positional_encoding == PositionalEncoding::Rope).then(|| {
+            let positions = positions::positions(start, time, documents, device);
+            positions::rotary(&positions, width / heads, self.options.rope_theta)
+        });
+        let alibi = self.options.positional_encoding == PositionalEncoding::Alibi;
+        // With earlier keys, plain causality would line the queries up with the first keys.
+        let needs_mask = alibi || documents.is_some() || (start > 0 && time > 1);
+        let mask = needs_mask.then(|| {
+            let visible = positions::visible(start, time, documents, device);
+            if alibi {
+                let bias = positions::alibi_bias(heads, start, time, device);
+                bias.masked_fill(&visible.logical_not(), f64::NEG_INFINITY).to_kind(kind)
+            } else {
+                visible
+            }
+        });
+        // The kernel wants four dimensions.
+        let mask = mask.map(|mask| match mask.dim() {
+            2 => mask.unsqueeze(0).unsqueeze(0),
+            3 => mask.unsqueeze(0),
+            _ => mask,
+        });
+        Pass { rotary, mask }
+    }
+
+    fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &ForwardContext<'_>) -> Tensor {
+        let embedded = Tensor::embedding(&parameters[0], ids, -1, false, false);
+        if self.options.positional_encoding != PositionalEncoding::Sinusoidal {
+            return embedded;
+        }
+        let positions = positions::positions(context.start(), ids.size()[1], context.documents, ids.device());
+        let table = positions::sinusoidal(&positions, self.sizes.width).to_kind(embedded.kind());
+        embedded + table
+    }
+}
+
+impl Model for WaveResNet {
+    fn segments(&self) -> &[SegmentSpec] {
+        &self.segments
+    }
+
+    fn initialisation(&self) -> Vec<Draw> {
+        initial::draws(&self.options, &self.segments, &self.layout)
+    }
+
+    fn forward(
+        &self,
+        segment: usize,
+        parameters: &[Tensor],
+        input: &Tensor,
+        context: &mut ForwardContext<'_>,
+    ) -> Result<Tensor> {
+        if segment == 0 {
+            return Ok(self.embed(parameters, input, context));
+        }
+        let width = self.sizes.width;
+        match input.size().as_slice() {
+            [_, time, found] if *found == width => {
+                let pass = self.pass(context, *time, input.device(), input.kind());
+                self.block(segment, parameters, input, context, &pass)
+            }
+            shape => Err(Error::new(format!("a block takes [batch, time, {width}], not {shape:?}"))),
+        }
+    }
+
+    fn project(&self, parameters: &[Tensor], input: &Tensor) -> Result<Projection> {
+        Ok(Projection { hidden: rms_norm(input, &parameters[0], 1e-6)?, weight: 1 })
+    }
+
+    fn vocabulary(&self) -> i64 {
+        self.sizes.vocabulary
+    }
+
+    fn flops_per_token(&self, length: i64) -> f64 {
+        let matrices: i64 = self.segments[1..]
+            .iter()
+            .flat_map(|segment| &segment.parameters)
+            .filter(|spec| spec.shape.len() > 1)
+            .map(psann_core::model::ParameterSpec::elements)
+            .sum();
+        let attention = 12 * self.sizes.layers * self.sizes.width * length;
+        (6 * matrices + attention) as f64
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let wave = &self.options.wave;
+        let used = matches!(wave.mode, WaveMode::Interleave | WaveMode::Replace);
+        let mut warnings = Vec::new();
+        if used && wave.padding == Padding::Same && wave.kernel > 1 {
+            warnings.push(
+                "`wave.padding` `same` lets each position see the tokens it should predict; losses mean little, and the model cannot generate"
+                    .to_owned(),
+            );
+        }
+        if self.options.wave.mode == WaveMode::AttentionOnly {
+            warnings.push("`wave.mode` `attention_only` builds blocks without any MLP".to_owned());
+        }
+        warnings
+    }
+}

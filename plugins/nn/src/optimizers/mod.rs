@@ -1,0 +1,3 @@
+//! How shards move along their gradients.
+
+pub mod adamw;

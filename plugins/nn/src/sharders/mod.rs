@@ -1,0 +1,3 @@
+//! Where parameters live.
+
+pub mod single;
