@@ -1,0 +1,3 @@
+//! What is kept of the documents, and why.
+
+pub mod normalize;

@@ -1,0 +1,4 @@
+//! The built-in plugins that read and judge documents: sources and filters. None of them knows libtorch.
+
+pub mod filters;
+pub mod sources;
