@@ -1,0 +1,87 @@
+//! [`TextTokenizer`]: core's trait over the `tokenizers` crate.
+
+use psann_core::tokenizer::SpecialTokens;
+use psann_core::{Error, Result, Tokenizer};
+use rayon::prelude::*;
+use serde_json::json;
+
+/// A tokenizer from a Hugging Face `tokenizer.json`.
+#[derive(Debug, Clone)]
+pub struct TextTokenizer {
+    inner: tokenizers::Tokenizer,
+    special: SpecialTokens,
+    /// Spelling of bos, eos, pad and unk.
+    spelling: [Option<String>; 4],
+    vocabulary: usize,
+}
+
+impl TextTokenizer {
+    /// Wraps a tokenizer; `spelling` names bos, eos, pad and unk where they exist.
+    ///
+    /// # Errors
+    /// When a named token is not in the vocabulary.
+    pub fn new(mut inner: tokenizers::Tokenizer, spelling: [Option<String>; 4]) -> Result<Self> {
+        // The text of a document may spell a special token; it stays text.
+        inner.set_encode_special_tokens(true);
+        let id = |name: &Option<String>| match name {
+            None => Ok(None),
+            Some(name) => inner.token_to_id(name).map(Some).ok_or_else(|| {
+                Error::new(format!("the special token `{name}` is not in the tokenizer's vocabulary"))
+                    .hint("correct special_tokens_map.json")
+            }),
+        };
+        let special = SpecialTokens {
+            bos: id(&spelling[0])?,
+            eos: id(&spelling[1])?,
+            pad: id(&spelling[2])?,
+            unknown: id(&spelling[3])?,
+        };
+        // Ids may have gaps; a model needs a row for the largest.
+        let vocabulary = inner.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1);
+        Ok(Self { inner, special, spelling, vocabulary })
+    }
+
+    /// The content of `tokenizer.json`.
+    pub fn json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(|e| Error::new("cannot write the tokenizer").because(e))
+    }
+
+    /// The content of `special_tokens_map.json`.
+    pub fn special_json(&self) -> String {
+        let names = ["bos_token", "eos_token", "pad_token", "unk_token"];
+        let map = names
+            .iter()
+            .zip(&self.spelling)
+            .filter_map(|(name, word)| Some(((*name).to_owned(), json!(word.as_ref()?))));
+        format!("{:#}\n", serde_json::Value::Object(map.collect()))
+    }
+}
+
+impl Tokenizer for TextTokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|e| Error::new("cannot tokenise a text").because(e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        texts.par_iter().map(|text| self.encode(text)).collect()
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(|e| Error::new("cannot turn token ids into text").because(e))
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
+    fn identity(&self) -> String {
+        let text = self.inner.to_string(false).unwrap_or_default() + &self.special_json();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+}
