@@ -1,0 +1,92 @@
+//! Trained models from disk, for those who use them: generation, evaluation, export.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use psann_core::plan::Component;
+use psann_core::{Error, Model, Result, registry, suggest};
+use tch::{Kind, Tensor};
+
+use super::{MODEL, STATE, State, newest, read_verified, tensors};
+use crate::export::{CONFIG, SavedConfig};
+
+/// A model with its weights.
+pub struct Loaded {
+    /// How the registry makes it.
+    pub component: Component,
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// fp32 on the CPU, one list per segment, in spec order.
+    pub parameters: Vec<Vec<Tensor>>,
+    /// Where the run stood; `None` for a saved model.
+    pub state: Option<State>,
+    /// The folder that was read: a checkpoint or a saved model.
+    pub folder: PathBuf,
+}
+
+/// Loads the model in `directory`: a checkpoint, a saved model, or the folder of a training stage, of which the newest
+/// checkpoint counts.
+pub fn load_model(directory: &Path) -> Result<Loaded> {
+    let folder = if directory.join(STATE).is_file() || directory.join(CONFIG).is_file() {
+        directory.to_owned()
+    } else if let Some(checkpoint) = newest(directory)? {
+        checkpoint
+    } else {
+        return Err(Error::usage(format!("`{}` holds no trained model", directory.display()))
+            .hint("name the folder of a run, a checkpoint, or a saved model"));
+    };
+    let (component, state, tensors) = if folder.join(STATE).is_file() {
+        let state = State::read(&folder)?;
+        let tensors = read_verified(&folder, &state, MODEL)?;
+        (state.model.clone(), Some(state), tensors)
+    } else {
+        let config = SavedConfig::read(&folder)?;
+        let path = folder.join(MODEL);
+        let (tensors, hash) = tensors::read(&path)?;
+        if hash != config.weights {
+            return Err(tensors::damaged(&path, "its content is not what was saved").hint("save the model again"));
+        }
+        (config.model, None, tensors)
+    };
+    let model = registry::model(&component.name, &component.options)?;
+    let parameters = parameters_of(model.as_ref(), tensors, &folder.join(MODEL))?;
+    Ok(Loaded { component, model, parameters, state, folder })
+}
+
+/// Sorts named tensors into the segments of `model`, as fp32; `path` is named in errors.
+///
+/// # Errors
+/// When a parameter is missing, has another shape, or a tensor belongs to none.
+pub fn parameters_of(model: &dyn Model, tensors: Vec<(String, Tensor)>, path: &Path) -> Result<Vec<Vec<Tensor>>> {
+    let mut by_name: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    let mut segments = Vec::with_capacity(model.segments().len());
+    for segment in model.segments() {
+        let mut parameters = Vec::with_capacity(segment.parameters.len());
+        for spec in &segment.parameters {
+            let Some(tensor) = by_name.remove(&spec.name) else {
+                let error = Error::new(format!("`{}` has no tensor `{}`", path.display(), spec.name));
+                let nearest = suggest::nearest(&spec.name, by_name.keys().map(String::as_str));
+                return Err(match nearest {
+                    Some(nearest) => error.hint(format!("it has `{nearest}`; is it a file of this model?")),
+                    None => error.hint("is it a file of this model?"),
+                });
+            };
+            if tensor.size() != spec.shape {
+                return Err(Error::new(format!(
+                    "`{}`: tensor `{}` has shape {:?}, the model needs {:?}",
+                    path.display(),
+                    spec.name,
+                    tensor.size(),
+                    spec.shape
+                )));
+            }
+            parameters.push(tensor.to_kind(Kind::Float));
+        }
+        segments.push(parameters);
+    }
+    match by_name.keys().next() {
+        None => Ok(segments),
+        Some(name) => Err(Error::new(format!("`{}`: the model has no parameter `{name}`", path.display()))
+            .hint("is it a file of this model?")),
+    }
+}

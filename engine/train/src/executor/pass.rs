@@ -1,0 +1,210 @@
+//! One walk of a group of micro-batches through the chain and back.
+
+use psann_core::model::ForwardContext;
+use psann_core::{Error, Model, Result, Sharder};
+use psann_torch::loss::{LossOptions, linear_cross_entropy};
+use tch::Tensor;
+
+use super::leaves::{GradientSum, Leaves};
+use super::{MicroBatch, Recompute, StepLoss, StepSettings, flat, gather, last_segment, timed};
+
+/// Everything one walk uses.
+pub struct Pass<'a> {
+    pub model: &'a dyn Model,
+    pub sharder: &'a mut dyn Sharder,
+    pub recompute: Recompute,
+    pub settings: StepSettings,
+    /// Number of the group's first micro-batch within the step.
+    pub first: u64,
+    pub loss: &'a mut StepLoss,
+}
+
+/// What the forward pass leaves of one micro-batch at one segment.
+struct Kept {
+    /// Input of the segment; a leaf of the graph where there is one.
+    input: Tensor,
+    graph: Option<Graph>,
+}
+
+struct Graph {
+    output: Tensor,
+    leaves: Leaves,
+}
+
+impl Pass<'_> {
+    /// Adds loss and gradients of `group`.
+    pub fn run(&mut self, group: &[MicroBatch]) -> Result<()> {
+        let last = last_segment(self.model)?;
+        let mut states: Vec<Tensor> = group.iter().map(|micro| micro.ids.shallow_clone()).collect();
+        let mut kept = Vec::with_capacity(last);
+        for segment in 0..last {
+            kept.push(self.forward(segment, &mut states, group)?);
+        }
+        let mut gradients = self.head(last, states, group)?;
+        while let Some(of_segment) = kept.pop() {
+            gradients = self.backward(kept.len(), of_segment, gradients, group)?;
+        }
+        Ok(())
+    }
+
+    /// Moves `states` through one segment.
+    fn forward(&mut self, segment: usize, states: &mut [Tensor], group: &[MicroBatch]) -> Result<Vec<Kept>> {
+        let parameters = self.gather(segment, Some(segment + 1))?;
+        let again = self.recompute.applies_to(segment);
+        let mut kept = Vec::with_capacity(group.len());
+        for (number, (state, micro)) in states.iter_mut().zip(group).enumerate() {
+            let mut context = context(micro, self.dropout_key(number));
+            let model = self.model;
+            let one = timed(&mut self.loss.time.forward, || -> Result<Kept> {
+                if again {
+                    let output = tch::no_grad(|| model.forward(segment, &parameters, state, &mut context))?;
+                    return Ok(Kept { input: std::mem::replace(state, output), graph: None });
+                }
+                let (input, graph) = build(model, segment, &parameters, state, &mut context)?;
+                *state = graph.output.detach();
+                Ok(Kept { input, graph: Some(graph) })
+            })?;
+            kept.push(one);
+        }
+        if again {
+            // A kept graph goes on using the weights; they stay until its backward pass.
+            self.sharder.release(segment);
+        }
+        Ok(kept)
+    }
+
+    /// The last segment and the loss, both ways; gives the gradients of its inputs.
+    fn head(&mut self, segment: usize, states: Vec<Tensor>, group: &[MicroBatch]) -> Result<Vec<Tensor>> {
+        let before = segment - 1;
+        let parameters = self.gather(segment, self.recompute.applies_to(before).then_some(before))?;
+        let specs = &self.model.segments()[segment].parameters;
+        let options = LossOptions {
+            label_smoothing: self.settings.label_smoothing,
+            scale: self.settings.scale,
+            ..LossOptions::default()
+        };
+        let mut sum = GradientSum::default();
+        let mut input_gradients = Vec::with_capacity(group.len());
+        for (state, micro) in states.into_iter().zip(group) {
+            let (model, sharder, loss) = (self.model, &mut *self.sharder, &mut *self.loss);
+            let gradients = timed(&mut loss.time.head, || {
+                let leaves = Leaves::new(specs, &parameters);
+                let input = leaf(&state);
+                let projection = model.project(&leaves.parameters, &input)?;
+                let weight = projection.weight;
+                let trainable = specs[weight].trainable;
+                let buffer = if trainable { sharder.gradient_buffer(segment, weight)? } else { None };
+                let labels = micro.labels.reshape([-1]);
+                let rows = flat(&projection.hidden);
+                let found = linear_cross_entropy(&rows, &parameters[weight], &labels, buffer.as_ref(), &options)?;
+                drop(rows);
+                let hidden_gradient = found.hidden_gradient.ok_or_else(|| Error::new("the loss gave no gradient"))?;
+                let hidden_gradient = hidden_gradient.view_as(&projection.hidden);
+                let (input_gradient, mut gradients) =
+                    leaves.gradients(&projection.hidden, &hidden_gradient, Some(&input), Some(weight))?;
+                if trainable {
+                    gradients[weight] = found.weight_gradient;
+                }
+                sum.add(gradients);
+                input_gradients.push(input_gradient.ok_or_else(|| ignores_its_input(model, segment))?);
+                Ok::<_, Error>((found.sum, found.targets))
+            })?;
+            self.loss.sum += gradients.0;
+            self.loss.targets += gradients.1;
+            self.loss.micro.push(gradients);
+        }
+        self.reduce(segment, sum)?;
+        Ok(input_gradients)
+    }
+
+    /// Takes the gradients of a segment's outputs to those of its inputs; the first segment's inputs are token ids and
+    /// have none.
+    fn backward(
+        &mut self,
+        segment: usize,
+        kept: Vec<Kept>,
+        gradients: Vec<Tensor>,
+        group: &[MicroBatch],
+    ) -> Result<Vec<Tensor>> {
+        let again = self.recompute.applies_to(segment);
+        let parameters = if again {
+            let next = segment.checked_sub(1).filter(|next| self.recompute.applies_to(*next));
+            self.gather(segment, next)?
+        } else {
+            Vec::new()
+        };
+        let model = self.model;
+        let mut sum = GradientSum::default();
+        let mut input_gradients = Vec::with_capacity(group.len());
+        for (number, ((kept, gradient), micro)) in kept.into_iter().zip(gradients).zip(group).enumerate() {
+            let (input, graph) = if let Some(graph) = kept.graph {
+                (kept.input, graph)
+            } else {
+                let mut context = context(micro, self.dropout_key(number));
+                timed(&mut self.loss.time.recompute, || build(model, segment, &parameters, &kept.input, &mut context))?
+            };
+            let (input_gradient, of_weights) = timed(&mut self.loss.time.backward, || {
+                let leaf = (segment > 0).then_some(&input);
+                let found = graph.leaves.gradients(&graph.output, &gradient, leaf, None);
+                drop((graph, gradient));
+                found
+            })?;
+            timed(&mut self.loss.time.backward, || sum.add(of_weights));
+            if segment > 0 {
+                input_gradients.push(input_gradient.ok_or_else(|| ignores_its_input(model, segment))?);
+            }
+        }
+        drop(parameters);
+        self.reduce(segment, sum)?;
+        Ok(input_gradients)
+    }
+
+    fn gather(&mut self, segment: usize, next: Option<usize>) -> Result<Vec<Tensor>> {
+        let sharder = &mut *self.sharder;
+        timed(&mut self.loss.time.exchange, || gather(sharder, segment, next))
+    }
+
+    fn reduce(&mut self, segment: usize, sum: GradientSum) -> Result<()> {
+        let sharder = &mut *self.sharder;
+        timed(&mut self.loss.time.exchange, || {
+            sharder.reduce(segment, sum.take())?;
+            sharder.release(segment);
+            Ok(())
+        })
+    }
+
+    /// Key of one micro-batch's masks.
+    fn dropout_key(&self, number: usize) -> Option<u64> {
+        // The odd constant of a 64-bit Weyl sequence: keys of neighbouring micro-batches share no pattern.
+        self.settings
+            .dropout_key
+            .map(|key| key.wrapping_add((self.first + number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+    }
+}
+
+/// Runs a segment with a graph of its own; gives the leaf it starts from.
+fn build(
+    model: &dyn Model,
+    segment: usize,
+    parameters: &[Tensor],
+    input: &Tensor,
+    context: &mut ForwardContext<'_>,
+) -> Result<(Tensor, Graph)> {
+    let leaves = Leaves::new(&model.segments()[segment].parameters, parameters);
+    let input = if segment == 0 { input.shallow_clone() } else { leaf(input) };
+    let output = model.forward(segment, &leaves.parameters, &input, context)?;
+    Ok((input, Graph { output, leaves }))
+}
+
+fn leaf(state: &Tensor) -> Tensor {
+    state.detach().set_requires_grad(true)
+}
+
+/// What a segment is told in training.
+pub fn context(micro: &MicroBatch, dropout_key: Option<u64>) -> ForwardContext<'_> {
+    ForwardContext { cache: None, documents: micro.documents.as_ref(), dropout_key }
+}
+
+fn ignores_its_input(model: &dyn Model, segment: usize) -> Error {
+    Error::new(format!("segment `{}` does not depend on its input", model.segments()[segment].name))
+}

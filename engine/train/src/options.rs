@@ -1,0 +1,402 @@
+//! The options of stage `pretrain`, and what follows from them.
+
+use std::borrow::Cow;
+
+use psann_core::plan::Component;
+use psann_core::quantity::{Count, Span};
+use psann_core::registry::{self, Kind as PluginKind};
+use psann_core::sharder::Placement;
+use psann_core::{Error, Model, Optimizer, Result, Sharder, options};
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use tch::{Device, Kind};
+
+use crate::executor::Recompute;
+use crate::schedule::Schedule;
+
+/// Trains a model from its initial weights on the prepared text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainOptions {
+    /// What is trained.
+    #[schemars(extend("x-plugin" = "model"))]
+    pub model: Option<Component>,
+    /// How weights move along their gradients.
+    #[schemars(extend("x-plugin" = "optimizer"))]
+    pub optimizer: Component,
+    /// Where weights, gradients and optimizer state live.
+    #[schemars(extend("x-plugin" = "sharder"))]
+    pub sharder: Component,
+    /// Length of the run in optimizer steps; or give `tokens` or `epochs`.
+    pub steps: Option<Count>,
+    /// Length of the run in tokens; rounded up to whole steps.
+    pub tokens: Option<Count>,
+    /// Length of the run in passes over the training text.
+    #[schemars(range(min = 0.0))]
+    pub epochs: Option<f64>,
+    /// Tokens of one sequence.
+    #[schemars(range(min = 1))]
+    pub seq_len: u64,
+    /// Sequences of one optimizer step, over all processes.
+    #[schemars(range(min = 1))]
+    pub batch: u64,
+    /// Parts that a process cuts its share of the batch into; each is computed by itself and the gradients are summed.
+    #[schemars(range(min = 1))]
+    pub accumulation: u64,
+    /// Parts that walk through the blocks together, so that weights are brought together once for all of them. By
+    /// default 1 in a single process, where weights are in place, and all parts otherwise.
+    #[schemars(range(min = 1))]
+    pub together: Option<u64>,
+    /// How documents share a sequence.
+    pub packing: Packing,
+    /// Greatest norm of the whole gradient; 0 switches clipping off.
+    #[schemars(range(min = 0.0))]
+    pub clip: f64,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// What is computed in; weights stay fp32. By default bf16 on a GPU and fp32 on a CPU.
+    pub precision: Option<Precision>,
+    /// Which segments forget their activations and compute them again in the backward pass: `"none"`, `"full"`, or
+    /// every k-th one. Saves memory, costs up to a third more time.
+    pub activation_checkpointing: ActivationCheckpointing,
+    /// Share of the target probability that is spread evenly over the vocabulary.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub label_smoothing: f64,
+    /// When and on how much held-out text the loss is measured.
+    pub validation: Validation,
+    /// When the run is saved.
+    #[schemars(extend("x-effect-free" = true))]
+    pub checkpoint: CheckpointOptions,
+    /// Steps from one line of `metrics.jsonl` to the next.
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
+    pub log_every: u64,
+    /// Seed of the initial weights and of dropout.
+    pub seed: u64,
+    /// Where to train.
+    pub device: DeviceChoice,
+    /// Threads of one operation on the CPU; all cores by default.
+    #[schemars(range(min = 1))]
+    pub threads: Option<u64>,
+}
+
+impl Default for PretrainOptions {
+    fn default() -> Self {
+        Self {
+            model: None,
+            optimizer: Component::new(PluginKind::Optimizer, "adamw"),
+            sharder: Component::new(PluginKind::Sharder, "single"),
+            steps: None,
+            tokens: None,
+            epochs: None,
+            seq_len: 256,
+            batch: 16,
+            accumulation: 1,
+            together: None,
+            packing: Packing::Concat,
+            clip: 1.0,
+            schedule: Schedule::default(),
+            precision: None,
+            activation_checkpointing: ActivationCheckpointing(Recompute::None),
+            label_smoothing: 0.0,
+            validation: Validation::default(),
+            checkpoint: CheckpointOptions::default(),
+            log_every: 1,
+            seed: 1337,
+            device: DeviceChoice::Auto,
+            threads: None,
+        }
+    }
+}
+
+psann_core::register!(Stage, "pretrain", PretrainOptions);
+
+/// When and on how much held-out text the loss is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Steps between measurements; by default a tenth of the run. The last step is always measured.
+    pub every: Span,
+    /// Batches of held-out text, at most.
+    pub batches: u64,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self { every: Span::Share(0.1), batches: 8 }
+    }
+}
+
+/// When the run is saved. It is always saved at its end and when it is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointOptions {
+    /// Steps between checkpoints; by default a tenth of the run.
+    pub every: Span,
+    /// Checkpoints that are kept; older ones are removed.
+    #[schemars(range(min = 1))]
+    pub keep: u64,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        Self { every: Span::Share(0.1), keep: 3 }
+    }
+}
+
+/// How documents share a sequence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// One after the other; attention sees across the border.
+    #[default]
+    Concat,
+    /// Kept apart: attention and positions restart with each document.
+    Documents,
+}
+
+/// What is computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point.
+    Fp32,
+    /// bfloat16 products; norms, softmax, sine and loss stay fp32.
+    Bf16,
+}
+
+/// Where to train.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A GPU when there is one.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// A [`Recompute`] as recipes write it: `"none"`, `"full"`, or a number k for every k-th segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActivationCheckpointing(pub Recompute);
+
+impl Serialize for ActivationCheckpointing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Recompute::None => serializer.serialize_str("none"),
+            Recompute::Full => serializer.serialize_str("full"),
+            Recompute::Every(k) => serializer.serialize_u64(k as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ActivationCheckpointing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CheckpointingVisitor)
+    }
+}
+
+struct CheckpointingVisitor;
+
+impl Visitor<'_> for CheckpointingVisitor {
+    type Value = ActivationCheckpointing;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"none\", \"full\" or a positive number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        match text {
+            "none" => Ok(ActivationCheckpointing(Recompute::None)),
+            "full" => Ok(ActivationCheckpointing(Recompute::Full)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, k: u64) -> Result<Self::Value, E> {
+        match k {
+            0 => Err(E::invalid_value(de::Unexpected::Unsigned(0), &self)),
+            k => Ok(ActivationCheckpointing(Recompute::Every(k as usize))),
+        }
+    }
+}
+
+impl JsonSchema for ActivationCheckpointing {
+    fn schema_name() -> Cow<'static, str> {
+        "activation_checkpointing".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        json_schema!({ "anyOf": [{ "enum": ["none", "full"] }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
+impl PretrainOptions {
+    /// Reads and checks the options of a stage.
+    pub fn parse(value: &Value) -> Result<Self> {
+        let parsed: Self = options::parse(value)?;
+        let lengths = [parsed.steps.is_some(), parsed.tokens.is_some(), parsed.epochs.is_some()];
+        match lengths.iter().filter(|given| **given).count() {
+            1 => {}
+            0 => {
+                return Err(Error::usage("`pretrain` is not told how long to train")
+                    .hint("give one of `steps`, `tokens` and `epochs`, such as `steps: 300`"));
+            }
+            _ => {
+                return Err(Error::usage("`pretrain` is told how long to train in more than one way")
+                    .hint("give only one of `steps`, `tokens` and `epochs`"));
+            }
+        }
+        if parsed.accumulation > parsed.batch {
+            return Err(Error::usage(format!(
+                "`accumulation` cuts a batch of {} sequences into {} parts",
+                parsed.batch, parsed.accumulation
+            ))
+            .hint("lower `accumulation` or raise `batch`"));
+        }
+        Ok(parsed)
+    }
+
+    /// The model to train.
+    ///
+    /// # Errors
+    /// When none is given.
+    pub fn model(&self) -> Result<Component> {
+        self.model.clone().ok_or_else(|| {
+            Error::usage("`pretrain` has no model").hint("give one, such as `.pretrain(model::waveresnet(), #{ … })`")
+        })
+    }
+
+    /// Tokens of one optimizer step, over all processes.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.batch * self.seq_len
+    }
+
+    /// Steps of the run; `None` when they follow from the size of the text (`epochs`).
+    pub fn planned_steps(&self) -> Option<u64> {
+        match (self.steps, self.tokens) {
+            (Some(steps), _) => Some(steps.0),
+            (None, Some(tokens)) => Some(tokens.0.div_ceil(self.tokens_per_step().max(1))),
+            (None, None) => None,
+        }
+    }
+
+    /// Steps of the run over a text of `epoch_tokens` tokens.
+    ///
+    /// # Errors
+    /// When the length is given in `epochs` and the text's size is not known, or the run would have no step.
+    pub fn steps_of_run(&self, epoch_tokens: Option<u64>) -> Result<u64> {
+        let steps = match (self.planned_steps(), self.epochs, epoch_tokens) {
+            (Some(steps), _, _) => steps,
+            (None, Some(epochs), Some(tokens)) => {
+                (epochs * tokens as f64 / self.tokens_per_step().max(1) as f64).ceil() as u64
+            }
+            _ => {
+                return Err(Error::usage("`epochs` needs a text whose size is known")
+                    .hint("give the length of the run as `steps` or `tokens`"));
+            }
+        };
+        if steps == 0 {
+            return Err(
+                Error::usage("`pretrain` would train for no step at all").hint("raise `steps`, `tokens` or `epochs`")
+            );
+        }
+        Ok(steps)
+    }
+
+    /// The device and the dtype of computation.
+    ///
+    /// # Errors
+    /// When CUDA is asked for and there is none.
+    pub fn placement(&self) -> Result<Placement> {
+        let cuda = || tch::Cuda::is_available();
+        let device = match self.device {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Auto => Device::cuda_if_available(),
+            DeviceChoice::Cuda if cuda() => Device::Cuda(0),
+            DeviceChoice::Cuda => {
+                return Err(Error::usage("`device` is \"cuda\", but libtorch finds no CUDA device")
+                    .hint("use `device: \"auto\"`, or install the CUDA libtorch with `PSANN_DEVICE=cuda ./psann`"));
+            }
+        };
+        let compute = match self.precision {
+            Some(Precision::Fp32) => Kind::Float,
+            None if device == Device::Cpu => Kind::Float,
+            Some(Precision::Bf16) | None => Kind::BFloat16,
+        };
+        Ok(Placement { device, compute })
+    }
+
+    /// Makes the three plugins of the run; the model's options must be complete (a vocabulary instead of a tokenizer).
+    pub fn components(&self) -> Result<Components> {
+        let model = self.model()?;
+        Ok(Components {
+            model: registry::model(&model.name, &model.options)?,
+            optimizer: registry::optimizer(&self.optimizer.name, &self.optimizer.options)?,
+            sharder: registry::sharder(&self.sharder.name, &self.sharder.options, self.placement()?)?,
+        })
+    }
+}
+
+/// The plugins that a run works with.
+pub struct Components {
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// What moves its weights.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Where they live.
+    pub sharder: Box<dyn Sharder>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // Components are checked by the registry, which holds none of them in this crate's unit tests.
+    fn parse(value: &Value) -> Result<PretrainOptions> {
+        PretrainOptions::parse(value)
+    }
+
+    #[test]
+    fn one_length_of_the_run_must_be_given() {
+        assert_eq!(parse(&json!({ "steps": 3 })).unwrap().planned_steps(), Some(3));
+        let tokens = parse(&json!({ "tokens": "1K", "batch": 4, "seq_len": 32 })).unwrap();
+        assert_eq!(tokens.planned_steps(), Some(8), "1000 tokens at 128 a step, rounded up");
+        let epochs = parse(&json!({ "epochs": 1.5, "batch": 4, "seq_len": 32 })).unwrap();
+        assert_eq!(epochs.planned_steps(), None);
+        assert_eq!(epochs.steps_of_run(Some(1000)).unwrap(), 12);
+        assert!(epochs.steps_of_run(None).is_err());
+        assert!(parse(&json!({})).unwrap_err().to_string().contains("how long"));
+        assert!(parse(&json!({ "steps": 3, "epochs": 1 })).unwrap_err().to_string().contains("more than one way"));
+        assert!(parse(&json!({ "steps": 0 })).unwrap().steps_of_run(None).is_err());
+    }
+
+    #[test]
+    fn activation_checkpointing_takes_words_and_numbers() {
+        for (value, expected) in
+            [(json!("none"), Recompute::None), (json!("full"), Recompute::Full), (json!(2), Recompute::Every(2))]
+        {
+            let options = parse(&json!({ "steps": 1, "activation_checkpointing": value.clone() })).unwrap();
+            assert_eq!(options.activation_checkpointing.0, expected);
+            assert_eq!(serde_json::to_value(options.activation_checkpointing).unwrap(), value);
+        }
+        for wrong in [json!("some"), json!(0), json!(true)] {
+            assert!(parse(&json!({ "steps": 1, "activation_checkpointing": wrong })).is_err());
+        }
+    }
+
+    #[test]
+    fn more_parts_than_sequences_are_refused() {
+        let error = parse(&json!({ "steps": 1, "batch": 2, "accumulation": 3 })).unwrap_err();
+        assert!(error.to_string().contains("3 parts"), "{error}");
+    }
+}

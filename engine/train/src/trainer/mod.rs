@@ -1,0 +1,347 @@
+//! The training loop: batches in, steps made, metrics written, checkpoints published.
+//!
+//! A run is a function of its options, its seed and its data. Nothing is drawn from an unseeded source, the learning
+//! rate is a function of the step, dropout keys are a function of seed and step, and a checkpoint holds the rest. So a
+//! run that was stopped or killed ends with the weights of one that was not, bit for bit.
+
+mod batches;
+mod install;
+pub mod step;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use psann_core::tokens::{BatchStream, TokenBatch};
+use psann_core::{Error, Event, Model, Observer, Optimizer, Result, Sharder};
+use psann_torch::{memory, threads};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::Device;
+
+use crate::checkpoint::{Checkpoints, Content, State, VERSION};
+use crate::executor::{Executor, MicroBatch};
+use crate::metrics::Metrics;
+use crate::options::PretrainOptions;
+pub use batches::micro_batches;
+use step::{Moment, Outcome, Stepper};
+
+/// Everything a training run is made of.
+pub struct Job<'a> {
+    /// The stage's options; the model's must be complete (a vocabulary instead of a tokenizer).
+    pub options: &'a PretrainOptions,
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// Where its weights live; still empty.
+    pub sharder: Box<dyn Sharder>,
+    /// What moves them; without state.
+    pub optimizer: Box<dyn Optimizer>,
+    /// The batches of this rank.
+    pub stream: Box<dyn BatchStream>,
+    /// Held-out batches of this rank; none for no validation.
+    pub validation: Vec<TokenBatch>,
+    /// Tokens of one pass over the text, for runs whose length is given in epochs.
+    pub epoch_tokens: Option<u64>,
+    /// The stage's folder: checkpoints and metrics go here, and an earlier run's are continued.
+    pub directory: &'a Path,
+    /// Who hears of it.
+    pub observer: &'a dyn Observer,
+    /// What decides the result; stored in checkpoints and compared when one is continued.
+    pub identity: Value,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Training loss of the last step, in nats per token.
+    pub loss: f64,
+    /// Loss on held-out text at the end; `None` without such text.
+    pub validation_loss: Option<f64>,
+    /// e to the validation loss.
+    pub perplexity: Option<f64>,
+    /// Seconds of this process.
+    pub seconds: f64,
+    /// Median speed of this process's steps; `None` when there was nothing left to do.
+    pub tokens_per_second: Option<f64>,
+    /// Step that an earlier run was continued from.
+    pub resumed_from: Option<u64>,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// Task name of progress events.
+const TASK: &str = "training";
+
+/// Trains, or continues what an earlier run left in `job.directory`.
+///
+/// # Errors
+/// `Error::interrupted` when the observer asked to stop; the run is saved then.
+pub fn pretrain(job: Job<'_>) -> Result<TrainSummary> {
+    let observer = job.observer;
+    let result = Trainer::start(job).and_then(Trainer::run);
+    observer.event(Event::Done { task: TASK.into() });
+    result
+}
+
+struct Trainer<'a> {
+    job: Job<'a>,
+    device: Device,
+    stepper: Stepper,
+    metrics: Metrics,
+    checkpoints: Checkpoints,
+    total: u64,
+    step: u64,
+    tokens: u64,
+    loss: f64,
+    validation_loss: Option<f64>,
+    /// The newest checkpoint and its step.
+    saved: Option<(u64, PathBuf)>,
+    resumed_from: Option<u64>,
+    started: Instant,
+    speeds: Vec<f64>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks the job and puts weights, optimizer and data where the run begins or goes on.
+    fn start(mut job: Job<'a>) -> Result<Self> {
+        let options = job.options;
+        let started = Instant::now();
+        memory::set_freed(options.activation_checkpointing.0.freed_memory());
+        if let Some(count) = options.threads {
+            threads::set(count as usize);
+        }
+        if job.sharder.world_size() > 1 {
+            return Err(Error::usage(format!("`pretrain` works in one process, not in {}", job.sharder.world_size())));
+        }
+        let device = options.placement()?.device;
+        let total = options.steps_of_run(job.epoch_tokens)?;
+        options.schedule.check(total)?;
+        let checkpoints = Checkpoints::open(job.directory, options.checkpoint.keep as usize)?;
+        let found = install::continue_or_begin(&mut job)?;
+        let step = found.as_ref().map_or(0, |(state, _)| state.step);
+        let executor = Executor {
+            recompute: options.activation_checkpointing.0,
+            together: options.together.unwrap_or(1) as usize,
+        };
+        for warning in job.model.warnings() {
+            job.observer.event(Event::Warning(warning));
+        }
+        if step > 0 {
+            job.observer.event(Event::Note(format!("goes on from step {step} of {total}")));
+        }
+        Ok(Self {
+            device,
+            stepper: Stepper { executor, clip: options.clip, label_smoothing: options.label_smoothing },
+            metrics: Metrics::open(job.directory, step)?,
+            checkpoints,
+            total,
+            step,
+            tokens: found.as_ref().map_or(0, |(state, _)| state.tokens),
+            loss: found.as_ref().map_or(f64::NAN, |(state, _)| state.loss),
+            validation_loss: None,
+            resumed_from: found.as_ref().map(|(state, _)| state.step),
+            saved: found.map(|(state, folder)| (state.step, folder)),
+            started,
+            speeds: Vec::new(),
+            job,
+        })
+    }
+
+    fn run(mut self) -> Result<TrainSummary> {
+        let options = self.job.options;
+        let save_every = options.checkpoint.every.steps(self.total);
+        let validate_every = options.validation.every.steps(self.total);
+        let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
+        while self.step < self.total {
+            self.advance()?;
+            let last = self.step == self.total;
+            if last || due(self.step, validate_every) {
+                self.validate()?;
+            }
+            let stop = !last && self.job.observer.stop_requested();
+            if last || stop || due(self.step, save_every) {
+                self.save()?;
+            }
+            if stop {
+                return Err(Error::interrupted(format!("stopped after step {} of {}", self.step, self.total))
+                    .hint("it is saved; run the same command again to go on"));
+            }
+        }
+        self.finish()
+    }
+
+    /// Makes one step and tells of it.
+    fn advance(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let options = self.job.options;
+        let batch = self.job.stream.next_batch()?;
+        if batch.columns as u64 != options.seq_len + 1 {
+            return Err(Error::new(format!(
+                "the data stream gives rows of {} tokens, a sequence of {} needs one more than its length",
+                batch.columns, options.seq_len
+            )));
+        }
+        let micro = micro_batches(&batch, options.accumulation as usize, self.device)?;
+        let data = started.elapsed();
+        let number = self.step + 1;
+        let moment = Moment {
+            number,
+            rate: options.schedule.factor(number, self.total),
+            dropout_key: Some(dropout_key(options.seed, number)),
+        };
+        let job = &mut self.job;
+        let outcome =
+            self.stepper.step(job.model.as_ref(), job.sharder.as_mut(), job.optimizer.as_mut(), &micro, moment)?;
+        let elapsed = started.elapsed();
+        self.step = number;
+        self.tokens += options.tokens_per_step();
+        self.loss = outcome.loss;
+        let speed = options.tokens_per_step() as f64 / elapsed.as_secs_f64();
+        self.speeds.push(speed);
+        let rate = moment.rate * self.job.optimizer.peak_learning_rate();
+        if number.is_multiple_of(options.log_every.max(1)) || number == self.total {
+            self.metrics.write(&self.line(&outcome, rate, speed, data, elapsed))?;
+        }
+        self.job.observer.event(Event::Progress {
+            task: TASK.into(),
+            done: number,
+            total: Some(self.total),
+            unit: "steps",
+            detail: format!("loss {:.3} · lr {rate:.2e} · {} tokens/s", outcome.loss, short(speed)),
+        });
+        Ok(())
+    }
+
+    fn line(&self, outcome: &Outcome, rate: f64, speed: f64, data: Duration, elapsed: Duration) -> Value {
+        let time = outcome.time;
+        json!({
+            "step": self.step,
+            "tokens": self.tokens,
+            "loss": outcome.loss,
+            "lr": rate,
+            "grad_norm": outcome.gradient_norm,
+            "tokens_per_second": rounded(speed),
+            "seconds": {
+                "step": rounded(elapsed.as_secs_f64()),
+                "data": rounded(data.as_secs_f64()),
+                "forward": rounded(time.forward.as_secs_f64()),
+                "head": rounded(time.head.as_secs_f64()),
+                "recompute": rounded(time.recompute.as_secs_f64()),
+                "backward": rounded(time.backward.as_secs_f64()),
+                "exchange": rounded(time.exchange.as_secs_f64()),
+                "optimizer": rounded(outcome.optimizer_time.as_secs_f64()),
+            },
+            "memory": { "resident": memory::resident(), "peak": memory::peak_resident() },
+        })
+    }
+
+    /// Measures the loss on held-out text and writes it down.
+    fn validate(&mut self) -> Result<()> {
+        let Some(loss) = self.measure()? else { return Ok(()) };
+        self.validation_loss = Some(loss);
+        self.metrics.write(&json!({ "step": self.step, "validation_loss": loss, "perplexity": loss.exp() }))?;
+        let text = format!("step {}: validation loss {loss:.4} · perplexity {:.2}", self.step, loss.exp());
+        self.job.observer.event(Event::Note(text));
+        Ok(())
+    }
+
+    fn measure(&mut self) -> Result<Option<f64>> {
+        let (mut sum, mut targets) = (0.0, 0);
+        for batch in &self.job.validation {
+            let micro: Vec<MicroBatch> = micro_batches(batch, self.job.options.accumulation as usize, self.device)?;
+            let (of_batch, count) =
+                self.stepper.executor.evaluate(self.job.model.as_ref(), self.job.sharder.as_mut(), &micro)?;
+            sum += of_batch;
+            targets += count;
+        }
+        let mut totals = [sum, targets as f64];
+        self.job.sharder.all_reduce(&mut totals)?;
+        Ok((totals[1] > 0.0).then(|| totals[0] / totals[1]))
+    }
+
+    /// Publishes a checkpoint of this step, if there is none yet.
+    fn save(&mut self) -> Result<()> {
+        if self.saved.as_ref().is_some_and(|(step, _)| *step == self.step) {
+            return Ok(());
+        }
+        // The lines before a checkpoint must survive with it.
+        self.metrics.sync()?;
+        let state = State {
+            version: VERSION,
+            step: self.step,
+            tokens: self.tokens,
+            loss: self.loss,
+            seed: self.job.options.seed,
+            cursor: self.job.stream.cursor(),
+            model: self.job.options.model()?,
+            identity: self.job.identity.clone(),
+            files: std::collections::BTreeMap::new(),
+        };
+        let content = content(self.job.sharder.as_mut(), self.job.optimizer.as_ref());
+        self.saved = Some((self.step, self.checkpoints.save(state, &content)?));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<TrainSummary> {
+        if self.validation_loss.is_none() {
+            // All steps were done by an earlier process, which was killed before it could tell.
+            self.validation_loss = self.measure()?;
+        }
+        let (_, checkpoint) = self.saved.ok_or_else(|| Error::new("a run ended without a checkpoint"))?;
+        self.speeds.sort_by(f64::total_cmp);
+        let specs = self.job.model.segments().iter().flat_map(|segment| &segment.parameters);
+        Ok(TrainSummary {
+            steps: self.step,
+            tokens: self.tokens,
+            parameters: specs.map(|spec| spec.elements() as u64).sum(),
+            loss: self.loss,
+            validation_loss: self.validation_loss,
+            perplexity: self.validation_loss.map(f64::exp),
+            seconds: self.started.elapsed().as_secs_f64(),
+            tokens_per_second: self.speeds.get(self.speeds.len() / 2).copied(),
+            resumed_from: self.resumed_from,
+            checkpoint,
+        })
+    }
+}
+
+/// Weights and optimizer state by name, sharing memory with the shards.
+fn content(sharder: &mut dyn Sharder, optimizer: &dyn Optimizer) -> Content {
+    let mut content = Content { model: Vec::new(), optimizer: Vec::new() };
+    for (index, shard) in sharder.shards().iter().enumerate() {
+        content.model.push((shard.spec.name.clone(), shard.value.shallow_clone()));
+        for (state, tensor) in optimizer.state(index) {
+            content.optimizer.push((format!("{}.{state}", shard.spec.name), tensor));
+        }
+    }
+    content
+}
+
+/// Key of the masks of one step: neighbouring steps and seeds must share no pattern (SplitMix64's finaliser).
+fn dropout_key(seed: u64, step: u64) -> u64 {
+    let mut key = seed.wrapping_add(step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    key = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    key = (key ^ (key >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    key ^ (key >> 31)
+}
+
+/// To the microsecond, which is all a clock is good for.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// `12.3k`, `850`.
+fn short(value: f64) -> String {
+    if value >= 1e6 {
+        format!("{:.1}M", value / 1e6)
+    } else if value >= 1e3 {
+        format!("{:.1}k", value / 1e3)
+    } else {
+        format!("{value:.0}")
+    }
+}

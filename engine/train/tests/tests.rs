@@ -1,0 +1,11 @@
+//! The training room with real plugins: one binary for all of it, because linking libtorch takes time.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod training {
+    mod bench;
+    mod executor;
+    mod golden;
+    mod resume;
+    mod support;
+}

@@ -1,0 +1,121 @@
+//! Small models with their weights in place, and data that follow from a counter.
+
+use psann_core::initialise::initialise;
+use psann_core::sharder::Placement;
+use psann_core::tokens::{BatchStream, Cursor, RowCursor, TokenBatch};
+use psann_core::{Error, Model, Result, Sharder, registry};
+use psann_plugins_nn as _;
+use psann_train::executor::MicroBatch;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+pub const VOCABULARY: u32 = 31;
+
+/// A model of three blocks with options of its own.
+pub fn model(extra: &Value) -> Box<dyn Model> {
+    let mut options = json!({ "vocab": VOCABULARY, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_mlp": 20 });
+    for (key, value) in extra.as_object().into_iter().flatten() {
+        options[key] = value.clone();
+    }
+    registry::model("waveresnet", &options).unwrap()
+}
+
+/// `single` in fp32 with `parameters` installed.
+pub fn sharder_with(model: &dyn Model, parameters: Vec<Vec<Tensor>>, compute: Kind) -> Box<dyn Sharder> {
+    let placement = Placement { device: Device::Cpu, compute };
+    let mut sharder = registry::sharder("single", &json!({}), placement).unwrap();
+    for (segment, values) in model.segments().iter().zip(parameters) {
+        sharder.install(&segment.parameters, values).unwrap();
+    }
+    sharder
+}
+
+/// Initial weights, moved a little so that no gradient is zero by symmetry.
+pub fn parameters(model: &dyn Model, seed: i64) -> Vec<Vec<Tensor>> {
+    let mut parameters = initialise(model, seed).unwrap();
+    for (number, value) in parameters.iter_mut().flatten().enumerate() {
+        let count = value.numel() as i64;
+        let wave = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 1.7 + number as f64).sin();
+        *value = &*value + wave.view_as(value) * 0.05;
+    }
+    parameters
+}
+
+/// `rows` sequences; the first `ignored[r]` labels of row r are not predicted.
+pub fn sequences(rows: i64, time: i64, ignored: &[i64], seed: i64) -> MicroBatch {
+    // From a recurrence: libtorch's generator is the whole process's, and tests run beside each other.
+    let mut state = seed;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33).rem_euclid(i64::from(VOCABULARY))
+    };
+    let tokens: Vec<i64> = (0..rows * (time + 1)).map(|_| draw()).collect();
+    let tokens = Tensor::from_slice(&tokens).view([rows, time + 1]);
+    let labels = tokens.narrow(1, 1, time).copy();
+    for (row, count) in ignored.iter().enumerate() {
+        let _ = labels.get(row as i64).narrow(0, 0, *count).fill_(-100);
+    }
+    MicroBatch { ids: tokens.narrow(1, 0, time).copy(), labels, documents: None }
+}
+
+/// Cuts a batch into parts of so many rows.
+pub fn split(batch: &MicroBatch, rows: &[i64]) -> Vec<MicroBatch> {
+    let mut first = 0;
+    let part = |count: &i64| {
+        let of = |tensor: &Tensor| tensor.narrow(0, first, *count).copy();
+        let part =
+            MicroBatch { ids: of(&batch.ids), labels: of(&batch.labels), documents: batch.documents.as_ref().map(of) };
+        first += count;
+        part
+    };
+    rows.iter().map(part).collect()
+}
+
+/// The gradients that stand in the shards, with their names.
+pub fn gradients(sharder: &mut dyn Sharder) -> Vec<(String, Option<Tensor>)> {
+    let of = |shard: &psann_core::sharder::Shard| (shard.spec.name.clone(), shard.gradient.as_ref().map(Tensor::copy));
+    sharder.shards().iter().map(of).collect()
+}
+
+/// Rows that follow from their number alone, as a real stream's do.
+pub struct CountingStream {
+    pub rows: usize,
+    pub columns: usize,
+    pub batches: u64,
+    /// Differs for other data.
+    pub hash: String,
+}
+
+impl CountingStream {
+    pub fn new(rows: usize, columns: usize) -> Self {
+        Self { rows, columns, batches: 0, hash: "same".into() }
+    }
+}
+
+impl BatchStream for CountingStream {
+    fn next_batch(&mut self) -> Result<TokenBatch> {
+        let first = self.batches * (self.rows * self.columns) as u64;
+        // Counts up with a step that changes, so that there is something to learn.
+        let token = |place: u64| ((first + place + (first + place) / 7) % u64::from(VOCABULARY)) as u32;
+        let tokens = (0..(self.rows * self.columns) as u64).map(token).collect();
+        self.batches += 1;
+        Ok(TokenBatch { rows: self.rows, columns: self.columns, tokens, documents: None })
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor {
+            batches: self.batches,
+            rows: vec![RowCursor::default(); self.rows],
+            hash: self.hash.clone(),
+            next: String::new(),
+        }
+    }
+
+    fn seek(&mut self, cursor: &Cursor) -> Result<()> {
+        if cursor.hash != self.hash {
+            return Err(Error::new("the data changed"));
+        }
+        self.batches = cursor.batches;
+        Ok(())
+    }
+}
