@@ -1,0 +1,36 @@
+//! What a trained model is worth, and what it says: perplexity, log-likelihoods, generated text.
+//!
+//! Everything here works on a [`Network`] (a model and its parameters) and a tokenizer, and reaches both through the
+//! traits of core. Nothing here reads files: callers bring parameters, documents and prompts.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`evaluate`] | the stage `evaluate`: perplexity of held-out documents beside a unigram model's |
+//! | [`sample`] | the stage `sample`: what the model says to a few prompts |
+//! | [`generate`] | text from a prompt, streamed, with stop strings |
+//! | [`sampling`] | from logits to the next token |
+//! | [`perplexity`], [`windows`], [`unigram`] | the measures behind `evaluate` |
+//! | [`scoring`] | log-likelihoods of continuations that share contexts |
+//! | [`bench`] | how fast this machine generates |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+pub mod bench;
+pub mod evaluate;
+pub mod generate;
+pub mod network;
+pub mod perplexity;
+mod report;
+pub mod sample;
+pub mod sampling;
+pub mod scoring;
+pub mod unigram;
+pub mod windows;
+
+#[cfg(test)]
+mod testing;
+
+pub use evaluate::{EvaluateOptions, EvaluateReport, evaluate};
+pub use generate::{Finish, GenerateOptions, Generated, Generator};
+pub use network::Network;
+pub use sample::{Sample, SampleOptions, sample};

@@ -1,0 +1,208 @@
+//! A model and a tokenizer small enough to reason about, for this crate's tests: engine rooms know no plugins.
+
+use psann_core::model::{Draw, ForwardContext, ParameterSpec, Projection, SegmentSpec};
+use psann_core::tokenizer::SpecialTokens;
+use psann_core::{Error, Model, Result, Tokenizer};
+use tch::{Device, Kind, Tensor};
+
+use crate::Network;
+
+const WIDTH: i64 = 8;
+
+/// Embedding, one block of causal attention with a cache, vocabulary matrix.
+pub struct ToyModel {
+    segments: Vec<SegmentSpec>,
+    vocabulary: i64,
+}
+
+/// A [`ToyModel`] with weights.
+pub struct Toy {
+    pub model: ToyModel,
+    pub parameters: Vec<Vec<Tensor>>,
+}
+
+impl Toy {
+    pub fn new(vocabulary: i64) -> Self {
+        let spec = |name: &str, shape: &[i64]| ParameterSpec {
+            name: name.into(),
+            shape: shape.to_vec(),
+            decays: true,
+            trainable: true,
+        };
+        let segment = |name: &str, parameters| SegmentSpec { name: name.into(), parameters };
+        let segments = vec![
+            segment("embed", vec![spec("embed.weight", &[vocabulary, WIDTH])]),
+            segment("blocks.0", vec![spec("blocks.0.weight", &[WIDTH, WIDTH])]),
+            segment("head", vec![spec("lm_head.weight", &[vocabulary, WIDTH])]),
+        ];
+        // Irregular but fixed values: a seeded generator would tie the tests to libtorch's.
+        let fill = |number: usize, shape: &[i64]| {
+            let count = shape.iter().product::<i64>();
+            let index = Tensor::arange(count, (Kind::Double, Device::Cpu));
+            (((index * 0.7 + 1.3 * number as f64).sin() * 43.7).sin() * 1.5).to_kind(Kind::Float).view(shape)
+        };
+        let parameters = segments
+            .iter()
+            .enumerate()
+            .map(|(number, segment)| segment.parameters.iter().map(|spec| fill(number, &spec.shape)).collect());
+        let parameters = parameters.collect();
+        Self { model: ToyModel { segments, vocabulary }, parameters }
+    }
+
+    pub fn network(&self) -> Network<'_> {
+        Network::new(&self.model, &self.parameters).unwrap()
+    }
+}
+
+impl Model for ToyModel {
+    fn segments(&self) -> &[SegmentSpec] {
+        &self.segments
+    }
+
+    fn initialisation(&self) -> Vec<Draw> {
+        Vec::new()
+    }
+
+    fn forward(
+        &self,
+        segment: usize,
+        parameters: &[Tensor],
+        input: &Tensor,
+        context: &mut ForwardContext<'_>,
+    ) -> Result<Tensor> {
+        if segment == 0 {
+            return Ok(Tensor::embedding(&parameters[0], input, -1, false, false));
+        }
+        let start = context.start();
+        let mut keys = input.shallow_clone();
+        if let Some(cache) = &mut context.cache {
+            if let Some(past) = cache.segments[segment].first() {
+                keys = Tensor::cat(&[past, &keys], 1);
+            }
+            cache.segments[segment] = vec![keys.shallow_clone()];
+        }
+        let (rows, columns) = (input.size()[1], keys.size()[1]);
+        let future = Tensor::ones([rows, columns], (Kind::Bool, Device::Cpu)).triu(start + 1);
+        let scores = input.matmul(&parameters[0].tr()).bmm(&keys.transpose(1, 2));
+        let weights = scores.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
+        Ok(input + weights.bmm(&keys))
+    }
+
+    fn project(&self, _: &[Tensor], input: &Tensor) -> Result<Projection> {
+        Ok(Projection { hidden: input.shallow_clone(), weight: 0 })
+    }
+
+    fn vocabulary(&self) -> i64 {
+        self.vocabulary
+    }
+
+    fn flops_per_token(&self, _: i64) -> f64 {
+        0.0
+    }
+}
+
+/// Bytes as ids, like a byte-level tokenizer without merges; id 256 ends a text.
+pub struct ByteTokenizer;
+
+/// The end-of-text id of [`ByteTokenizer`].
+pub const END: u32 = 256;
+
+impl Tokenizer for ByteTokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        texts.iter().map(|text| self.encode(text)).collect()
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        let bytes: Vec<u8> = ids.iter().filter_map(|id| u8::try_from(*id).ok()).collect();
+        if ids.iter().any(|id| *id > END) {
+            return Err(Error::new("no such id"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn vocabulary(&self) -> usize {
+        END as usize + 1
+    }
+
+    fn special(&self) -> SpecialTokens {
+        SpecialTokens { eos: Some(END), ..SpecialTokens::default() }
+    }
+
+    fn identity(&self) -> String {
+        "bytes".into()
+    }
+}
+
+/// A model that says what it is told to: after position n comes `script[n]`, whatever came before.
+pub struct Script {
+    model: ScriptModel,
+    parameters: Vec<Vec<Tensor>>,
+}
+
+struct ScriptModel {
+    segments: Vec<SegmentSpec>,
+    script: Vec<u32>,
+    vocabulary: i64,
+}
+
+impl Script {
+    /// Says `script[n]` after `n + 1` tokens were read, and the last entry from there on.
+    pub fn new(script: &[u32], vocabulary: i64) -> Self {
+        let segment = |name: &str, parameters| SegmentSpec { name: name.into(), parameters };
+        let matrix = ParameterSpec {
+            name: "lm_head.weight".into(),
+            shape: vec![vocabulary, vocabulary],
+            decays: true,
+            trainable: true,
+        };
+        let segments = vec![segment("embed", Vec::new()), segment("head", vec![matrix])];
+        let model = ScriptModel { segments, script: script.to_vec(), vocabulary };
+        let identity = Tensor::eye(vocabulary, (Kind::Float, Device::Cpu)) * 20.0;
+        Self { model, parameters: vec![Vec::new(), vec![identity]] }
+    }
+
+    pub fn network(&self) -> Network<'_> {
+        Network::new(&self.model, &self.parameters).unwrap()
+    }
+}
+
+impl Model for ScriptModel {
+    fn segments(&self) -> &[SegmentSpec] {
+        &self.segments
+    }
+
+    fn initialisation(&self) -> Vec<Draw> {
+        Vec::new()
+    }
+
+    fn forward(&self, _: usize, _: &[Tensor], input: &Tensor, context: &mut ForwardContext<'_>) -> Result<Tensor> {
+        let start = context.start() as usize;
+        let last = self.script[self.script.len() - 1];
+        let say = |position: usize| i64::from(*self.script.get(position).unwrap_or(&last));
+        let row: Vec<i64> = (start..start + input.size()[1] as usize).map(say).collect();
+        let row = Tensor::from_slice(&row).one_hot(self.vocabulary).to_kind(Kind::Float);
+        Ok(row.unsqueeze(0).expand([input.size()[0], -1, -1], false))
+    }
+
+    fn project(&self, _: &[Tensor], input: &Tensor) -> Result<Projection> {
+        Ok(Projection { hidden: input.shallow_clone(), weight: 0 })
+    }
+
+    fn vocabulary(&self) -> i64 {
+        self.vocabulary
+    }
+
+    fn flops_per_token(&self, _: i64) -> f64 {
+        0.0
+    }
+}
+
+/// Whether two tensors agree within `tolerance` of the greater one's largest value.
+pub fn close(found: &Tensor, expected: &Tensor, tolerance: f64) -> bool {
+    let scale = f64::try_from(expected.abs().max()).unwrap().max(1e-3);
+    found.size() == expected.size() && f64::try_from((found - expected).abs().max()).unwrap() <= tolerance * scale
+}
