@@ -1,0 +1,119 @@
+//! `source::jsonl("…")`, `optimizer::adamw(#{…})`: one function per registered plugin.
+//!
+//! Each takes nothing, one map of options, or, where the plugin has a primary option, that option's value and
+//! perhaps a map. Calls check their options at once, where the place is known, and go on after a mistake so that
+//! the rest of the recipe is checked too.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use psann_core::plan::{Component, FilterComponent, Flow};
+use psann_core::registry::{self, Kind, Plugin};
+use rhai::plugin::RhaiResult;
+use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext, RhaiFunc};
+use serde_json::json;
+
+use crate::arguments::Arguments;
+use crate::host::{Host, Site};
+use crate::locate;
+use crate::validate::{self, Owner};
+use crate::values::{Item, describe};
+
+/// The name under which a model's vocabulary refers to the tokenizer stage.
+pub(crate) const TOKENIZER: &str = "tokenizer";
+
+/// The model option that takes a tokenizer in place of a number.
+const VOCABULARY: &str = "vocab";
+
+/// The kinds that recipes make by calling `kind::name`.
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Stage)
+}
+
+/// Registers a module per kind.
+pub(crate) fn register(engine: &mut Engine, host: &Arc<Host>) {
+    for kind in kinds() {
+        let mut module = Module::new();
+        for plugin in registry::of_kind(kind) {
+            for arity in 0..=2 {
+                let host = Arc::clone(host);
+                let parameters = vec![TypeId::of::<Dynamic>(); arity];
+                let function = function(move |context, arguments| {
+                    Ok(Dynamic::from(make(&host, plugin, &Site::of(context), arguments)))
+                });
+                FuncRegistration::new(plugin.name).set_into_module_raw(&mut module, parameters, function);
+            }
+        }
+        engine.register_static_module(kind.word(), module.into());
+    }
+}
+
+/// A native function of Rhai over values, whatever their types: the types are ours to explain.
+fn function(call: impl Fn(&NativeCallContext, &[Dynamic]) -> RhaiResult + Send + Sync + 'static) -> RhaiFunc {
+    RhaiFunc::Pure {
+        func: Arc::new(move |context: Option<NativeCallContext>, arguments: &mut [&mut Dynamic]| {
+            let arguments: Vec<Dynamic> = arguments.iter().map(|argument| argument.flatten_clone()).collect();
+            // Rhai passes a context to every function that says it has one.
+            context.map_or(Ok(Dynamic::UNIT), |context| call(&context, &arguments))
+        }),
+        has_context: true,
+        is_pure: true,
+        // Each call reports its own mistakes, so none may be answered from a cache.
+        is_volatile: true,
+    }
+}
+
+fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]) -> Item {
+    let label = format!("{}::{}", plugin.kind, plugin.name);
+    let call = locate::call(&host.asts(&site.script), site.position, false);
+    let mut given = Arguments::default();
+    // With two arguments the map is the second, whatever the first is.
+    let map =
+        if arguments.len() == 1 { arguments.iter().position(Dynamic::is_map) } else { arguments.len().checked_sub(1) };
+    match map.map(|index| (index, &arguments[index])) {
+        Some((index, map)) if map.is_map() => given.take_map(index, map),
+        Some((_, other)) => complain(host, plugin, site, &label, other),
+        None => {}
+    }
+    if let Some(value) = arguments.first().filter(|_| map != Some(0)) {
+        match plugin.primary {
+            Some(name) => given.take_named(name, 0, value),
+            None => complain(host, plugin, site, &label, value),
+        }
+    }
+    let mut tokenizer = None;
+    if plugin.kind == Kind::Model
+        && let Some(component) = given.options.get(VOCABULARY).and_then(Component::from_value)
+        && component.kind == Kind::Tokenizer
+    {
+        tokenizer = Some(component);
+        given.options.insert(VOCABULARY.to_owned(), json!(TOKENIZER));
+    }
+    let (options, problems) = given.check(&(plugin.schema)());
+    let owner = Owner { label: &label, name: plugin.name };
+    validate::report(host, site, call.as_ref(), &owner, &given.bindings, &problems, &options);
+    let component = Component { kind: plugin.kind, name: plugin.name.to_owned(), options };
+    match plugin.kind {
+        Kind::Source => Item::Flow(Flow { source: component, filters: Vec::new() }),
+        Kind::Filter => Item::Filters(vec![FilterComponent(component)]),
+        Kind::Model => Item::Model { component, tokenizer },
+        _ => Item::Other(component),
+    }
+}
+
+/// An argument that cannot be options.
+fn complain(host: &Host, plugin: &Plugin, site: &Site, label: &str, value: &Dynamic) {
+    let takes = match plugin.primary {
+        Some(primary) => format!("its `{primary}` and one map of options"),
+        None => "one map of options".into(),
+    };
+    let example = match plugin.primary {
+        Some(primary) => format!("{label}({primary}, #{{ … }})"),
+        None => format!("{label}(#{{ … }})"),
+    };
+    host.report(
+        format!("`{label}` takes {takes}, found {}", describe(value)),
+        Some(format!("write `{example}`  (`psann plugin info {}` lists every option)", plugin.name)),
+        vec![site.clone().label("in this call")],
+    );
+}
