@@ -1,0 +1,105 @@
+//! `psann bench`: what this machine can do, as figures that can be compared.
+
+use psann_core::Error;
+use psann_eval::bench::{GenerateBenchOptions, generate_bench};
+use psann_train::bench::{BenchOptions, BenchReport, train_bench};
+use psann_train::executor::Recompute;
+use psann_train::options::ActivationCheckpointing;
+use serde::Serialize;
+
+use crate::cli::{BenchCommand, BenchGenerateArgs, BenchTrainArgs, Checkpointing};
+use crate::display::{self, Failure};
+
+/// Runs a bench and prints its report.
+pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
+    match command {
+        BenchCommand::Train(args) => train(args),
+        BenchCommand::Generate(args) => generate(args),
+    }
+}
+
+fn train(args: &BenchTrainArgs) -> Result<(), Failure> {
+    let recompute = match args.checkpoint {
+        Checkpointing::None => Recompute::None,
+        Checkpointing::Full => Recompute::Full,
+    };
+    let report = train_bench(&BenchOptions {
+        d_model: args.model.d_model,
+        layers: args.model.layers,
+        heads: args.model.heads,
+        d_mlp: Some(args.model.d_mlp),
+        vocab: args.model.vocab,
+        batch: args.batch,
+        seq: args.seq,
+        accumulation: args.accumulation,
+        checkpoint: ActivationCheckpointing(recompute),
+        threads: Some(args.model.threads),
+        steps: args.steps,
+        bf16: args.bf16,
+        ..BenchOptions::default()
+    })?;
+    print(&report, &train_text(&report), args.model.json)
+}
+
+fn generate(args: &BenchGenerateArgs) -> Result<(), Failure> {
+    let sizes = &args.model;
+    let report = generate_bench(&GenerateBenchOptions {
+        d_model: sizes.d_model as i64,
+        layers: sizes.layers as i64,
+        heads: sizes.heads as i64,
+        d_mlp: sizes.d_mlp as i64,
+        vocab: sizes.vocab as i64,
+        threads: sizes.threads as usize,
+        prompt: args.prompt,
+        tokens: args.tokens,
+        ..GenerateBenchOptions::default()
+    })?;
+    print(&report, &report.to_string(), sizes.json)
+}
+
+fn print<T: Serialize>(report: &T, text: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        let line = serde_json::to_string(report).map_err(|e| Error::new("cannot write the report").because(e))?;
+        display::result(&line);
+    } else {
+        display::result(text);
+    }
+    Ok(())
+}
+
+/// The report of a training bench, as people read it.
+fn train_text(report: &BenchReport) -> String {
+    let part = &report.seconds_by_part;
+    let parts = [
+        ("data", part.data),
+        ("forward", part.forward),
+        ("head", part.head),
+        ("recompute", part.recompute),
+        ("backward", part.backward),
+        ("exchange", part.exchange),
+        ("optimizer", part.optimizer),
+    ];
+    let mut text = format!(
+        "training steps · {} parameters · {} tokens a step · {} threads\n",
+        display::count(report.parameters as f64),
+        report.tokens_per_step,
+        report.threads
+    );
+    text.push_str(&format!(
+        "  step             {:.3} s · {:.0} tokens/s\n",
+        report.median_step_seconds, report.tokens_per_second
+    ));
+    for (name, seconds) in parts.iter().filter(|(_, seconds)| *seconds > 0.0) {
+        text.push_str(&format!("    {name:<14} {seconds:.3} s\n"));
+    }
+    text.push_str(&format!(
+        "  matrix products  {:.3} s by themselves: {:.0} % of the step\n",
+        report.product_seconds,
+        report.roofline_fraction * 100.0
+    ));
+    text.push_str(&format!(
+        "  peak memory      {:.0} MiB above {:.0} MiB after start-up\n",
+        report.peak_rss_mb, report.baseline_rss_mb
+    ));
+    text
+}

@@ -1,0 +1,24 @@
+//! One module per verb.
+
+mod bench;
+mod generate;
+mod plugin;
+mod recipe;
+mod repl;
+
+use psann_core::registry;
+
+use crate::cli::{Cli, Command};
+use crate::display::Failure;
+
+/// Does what the command line says.
+pub fn execute(cli: Cli) -> Result<(), Failure> {
+    registry::check_unique()?;
+    match cli.command {
+        Command::Recipe(args) => recipe::execute(args),
+        Command::Generate(args) => generate::execute(&args),
+        Command::Plugin(command) => plugin::execute(&command),
+        Command::Repl(args) => repl::execute(&args),
+        Command::Bench(command) => bench::execute(&command),
+    }
+}

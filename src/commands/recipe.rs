@@ -1,0 +1,56 @@
+//! `psann recipe`: evaluate a recipe to a plan, then show it or run it.
+
+use std::path::Path;
+
+use psann_core::plan::Plan;
+use psann_core::{Error, Event, Observer};
+use psann_scripts::Recipe;
+use serde_json::json;
+
+use crate::cli::{RecipeArgs, RecipeCommand};
+use crate::display::{self, Failure};
+use crate::progress::Progress;
+use crate::run::{self, Start, overview};
+use crate::stop::Stop;
+
+/// Lists parameters, shows the plan, or runs it.
+pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
+    if let Some(RecipeCommand::Params { file, json }) = args.command {
+        return parameters(&file, json);
+    }
+    let file = args.file.ok_or_else(|| Error::usage("no recipe is named"))?;
+    let recipe = Recipe::load(&file)?;
+    let evaluated = recipe.evaluate(&args.sets)?;
+    let observer = Progress::new(Stop::listen()?);
+    for note in &evaluated.notes {
+        observer.event(Event::Warning(note.clone()));
+    }
+    if args.plan {
+        display::result(&overview::text(&evaluated.plan, &args.runs)?);
+        return Ok(());
+    }
+    let start = match (args.fresh, args.resume) {
+        (true, _) => Start::Fresh,
+        (_, true) => Start::Resume,
+        _ => Start::Continue,
+    };
+    let directory = run::run(&evaluated.plan, recipe.source(), &args.runs, start, &observer)?;
+    observer.event(Event::Note(format!("run complete: {}", directory.path().display())));
+    if evaluated.plan.stages.iter().any(|stage| stage.kind == "pretrain") {
+        observer
+            .event(Event::Note(format!("try it: psann generate {} --prompt \"The sea\"", directory.path().display())));
+    }
+    Ok(())
+}
+
+fn parameters(file: &Path, json: bool) -> Result<(), Failure> {
+    let parameters = Recipe::load(file)?.parameters()?;
+    if json {
+        display::result(&format!("{:#}", json!(parameters)));
+        return Ok(());
+    }
+    let mut plan = Plan::new("");
+    plan.parameters = parameters;
+    display::result(&overview::parameters(&plan));
+    Ok(())
+}

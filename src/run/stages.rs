@@ -1,0 +1,214 @@
+//! What each kind of stage does: finds its inputs among the stages before it, calls the engine, sums up.
+
+use std::path::{Path, PathBuf};
+
+use psann_core::plan::{Component, Plan, Stage};
+use psann_core::registry::Kind;
+use psann_core::{Error, Observer, Result, Tokenizer, options};
+use psann_data::loader::{Corpus, Loader, LoaderOptions, tokenise, validation_batches};
+use psann_data::tokenizer::{self, TextTokenizer, TokenizerStageOptions};
+use psann_data::{PrepareOptions, Split, documents};
+use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
+use psann_eval::network::Network;
+use psann_eval::sample::{Sample, SampleOptions};
+use psann_train::options::Packing;
+use psann_train::{Job, PretrainOptions};
+use serde_json::{Value, json};
+
+use super::{Fingerprint, Outcome, RunDirectory, earlier, overview};
+use crate::display::count;
+
+/// Where a stage stands.
+pub struct Context<'a> {
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The stage's place in it.
+    pub index: usize,
+    /// The run's folder.
+    pub directory: &'a RunDirectory,
+    /// Fingerprints of all stages.
+    pub fingerprints: &'a [Fingerprint],
+    /// The stage's own folder.
+    pub folder: &'a Path,
+    /// Who hears of it.
+    pub observer: &'a dyn Observer,
+}
+
+impl Context<'_> {
+    /// The folder of the latest earlier stage of a kind.
+    fn input(&self, kind: &str) -> Result<PathBuf> {
+        let (index, stage) = earlier(self.plan, self.index, kind)
+            .ok_or_else(|| Error::usage(format!("there is no `{kind}` stage before it")).hint(missing(kind)))?;
+        Ok(self.directory.stage_folder(stage, &self.fingerprints[index]))
+    }
+
+    fn pretrain_options(&self) -> Result<PretrainOptions> {
+        let (_, stage) = earlier(self.plan, self.index, "pretrain")
+            .ok_or_else(|| Error::usage("there is no `pretrain` stage before it").hint(missing("pretrain")))?;
+        PretrainOptions::parse(&stage.options)
+    }
+
+    fn tokenizer(&self) -> Result<TextTokenizer> {
+        tokenizer::open(&self.input("tokenizer")?)
+    }
+}
+
+fn missing(kind: &str) -> &'static str {
+    match kind {
+        "prepare" => "put `.prepare(source)` before it",
+        "tokenizer" => "give the model a tokenizer: `vocab: tokenizer::train_bpe()`",
+        _ => "put `.pretrain(model, #{ … })` before it",
+    }
+}
+
+/// Runs one stage.
+pub fn execute(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    match stage.kind.as_str() {
+        "prepare" => prepare(stage, context),
+        "tokenizer" => tokenizer_stage(stage, context),
+        "pretrain" => pretrain(stage, context),
+        "evaluate" => evaluate(stage, context),
+        "sample" => sample(stage, context),
+        "save" => save(stage, context),
+        other => Err(Error::usage(format!("this program cannot run a stage of kind `{other}`"))),
+    }
+}
+
+fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let options: PrepareOptions = options::parse(&stage.options)?;
+    let report = psann_data::prepare(&options, context.folder, context.observer)?;
+    Ok(Outcome { summary: report.summary(), text: String::new(), report: to_json(&report)? })
+}
+
+fn tokenizer_stage(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let options: TokenizerStageOptions = options::parse(&stage.options)?;
+    let prepared = context.input("prepare")?;
+    let report = tokenizer::tokenizer_stage(&options, &prepared, context.folder, context.observer)?;
+    let summary = format!("{} tokens · {} bytes per token", report.vocabulary, report.bytes_per_token);
+    Ok(Outcome { summary, text: String::new(), report: to_json(&report)? })
+}
+
+fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let mut options = PretrainOptions::parse(&stage.options)?;
+    let (prepared, tokenizer) = (context.input("prepare")?, context.tokenizer()?);
+    options.model = Some(with_vocabulary(&options.model()?, tokenizer.vocabulary()));
+    let parts = options.components()?;
+    tokenizer::check_vocabulary(tokenizer.vocabulary(), parts.model.vocabulary() as usize)?;
+    let corpus = |split| -> Result<Corpus> { tokenise(&tokenizer, &documents::read_texts(&prepared, split)?) };
+    let (train, held_out) = (corpus(Split::Train)?, corpus(Split::Validation)?);
+    let (seq_len, batch) = (options.seq_len as usize, options.batch as usize);
+    let validation = validation_batches(&held_out, seq_len, batch, Some(options.validation.batches as usize));
+    let epoch_tokens = train.tokens();
+    let loader = LoaderOptions {
+        seq_len,
+        rows: batch,
+        seed: options.seed,
+        rank: parts.sharder.rank(),
+        ranks: parts.sharder.world_size(),
+        separate_documents: options.packing == Packing::Documents,
+    };
+    let summary = psann_train::pretrain(Job {
+        options: &options,
+        model: parts.model,
+        sharder: parts.sharder,
+        optimizer: parts.optimizer,
+        stream: Box::new(Loader::new(train, loader)?),
+        validation,
+        epoch_tokens: Some(epoch_tokens),
+        directory: context.folder,
+        observer: context.observer,
+        identity: json!({ "fingerprint": context.fingerprints[context.index] }),
+    })?;
+    let mut line = format!(
+        "{} parameters · {} steps · {} tokens · loss {:.3}",
+        count(summary.parameters as f64),
+        summary.steps,
+        count(summary.tokens as f64),
+        summary.loss
+    );
+    if let Some(loss) = summary.validation_loss {
+        line.push_str(&format!(" · validation loss {loss:.3}"));
+    }
+    if let Some(speed) = summary.tokens_per_second {
+        line.push_str(&format!(" · {} tokens/s", count(speed)));
+    }
+    Ok(Outcome { summary: line, text: String::new(), report: to_json(&summary)? })
+}
+
+fn evaluate(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let options: EvaluateOptions = options::parse(&stage.options)?;
+    let (prepared, tokenizer) = (context.input("prepare")?, context.tokenizer()?);
+    let loaded = psann_train::checkpoint::load_model(&context.input("pretrain")?)?;
+    let texts = documents::read_texts(&prepared, Split::Validation)?;
+    let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let held_out: Vec<HeldOut> = tokenizer
+        .encode_batch(&borrowed)?
+        .into_iter()
+        .zip(&texts)
+        .map(|(tokens, text)| HeldOut { tokens, bytes: text.len() as u64 })
+        .collect();
+    let train = tokenise(&tokenizer, &documents::read_texts(&prepared, Split::Train)?)?;
+    let counts = psann_data::unigram::unigram(train.documents(), loaded.model.vocabulary() as usize);
+    let input = EvaluateInput {
+        documents: &held_out,
+        special: tokenizer.special(),
+        training_counts: Some(&counts),
+        sequence_length: context.pretrain_options()?.seq_len,
+    };
+    let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
+    let report = psann_eval::evaluate(network, input, &options, context.observer)?;
+    Ok(Outcome { summary: report.summary(), text: report.to_string(), report: to_json(&report)? })
+}
+
+fn sample(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let options: SampleOptions = options::parse(&stage.options)?;
+    let tokenizer = context.tokenizer()?;
+    let loaded = psann_train::checkpoint::load_model(&context.input("pretrain")?)?;
+    let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
+    let samples = psann_eval::sample(network, &tokenizer, &options, context.observer)?;
+    let text = Sample::render(&samples);
+    super::directory::write(&context.folder.join("samples.txt"), text.as_bytes())?;
+    let summary = format!("{} text{}", samples.len(), if samples.len() == 1 { "" } else { "s" });
+    Ok(Outcome { summary, text, report: to_json(&samples)? })
+}
+
+fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
+    let options: psann_train::export::SaveOptions = options::parse(&stage.options)?;
+    let tokenizer = context.input("tokenizer")?;
+    let files = tokenizer::FILES.map(|name| tokenizer.join(name));
+    let destination = options.path.as_ref().map_or_else(|| context.folder.to_owned(), PathBuf::from);
+    let report = psann_train::export::save(&context.input("pretrain")?, &destination, &files)?;
+    let summary = format!("{} · {}", report.path.display(), crate::display::bytes(report.bytes as f64));
+    Ok(Outcome { summary, text: String::new(), report: to_json(&report)? })
+}
+
+fn to_json<T: serde::Serialize>(report: &T) -> Result<Value> {
+    serde_json::to_value(report).map_err(|e| Error::new("cannot write a report as JSON").because(e))
+}
+
+/// The model with the vocabulary's size in place of `"tokenizer"`.
+pub fn with_vocabulary(model: &Component, vocabulary: usize) -> Component {
+    let mut model = model.clone();
+    if let Some(options) = model.options.as_object_mut()
+        && !options.get("vocab").is_some_and(Value::is_number)
+    {
+        options.insert("vocab".into(), json!(vocabulary));
+    }
+    model
+}
+
+/// The size of the vocabulary that stage `index` will find, as far as the plan tells: a trained tokenizer may end up
+/// smaller than asked for.
+pub fn planned_vocabulary(plan: &Plan, index: usize) -> Result<usize> {
+    let component = earlier(plan, index, "tokenizer")
+        .and_then(|(_, stage)| Component::from_value(&stage.options["tokenizer"]))
+        .ok_or_else(|| Error::usage("the model has no tokenizer").hint(missing("tokenizer")))?;
+    if component.name == "load" {
+        return Ok(tokenizer::load(&options::parse(&component.options)?)?.vocabulary());
+    }
+    let default = || overview::default_of(Kind::Tokenizer, &component.name, "vocab");
+    let vocab = component.options.get("vocab").cloned().or_else(default).unwrap_or(Value::Null);
+    let vocab: psann_core::quantity::Count =
+        serde_json::from_value(vocab).map_err(|e| Error::usage("the tokenizer's `vocab` is no count").because(e))?;
+    Ok(vocab.0 as usize)
+}
