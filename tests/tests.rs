@@ -1,0 +1,15 @@
+//! End to end: the binary and its recipes, as a user meets them.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
+mod end_to_end {
+    mod bad_input;
+    mod cli;
+    mod golden;
+    mod interrupt;
+    mod plugins;
+    mod repl;
+    mod resume;
+    mod runs;
+    mod support;
+}
