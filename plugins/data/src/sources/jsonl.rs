@@ -9,13 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::files::{Files, Paths};
-use super::lines::{InvalidUtf8, Lines, decode};
+use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, InvalidUtf8, Lines, decode};
 
 psann_core::register!(Source, "jsonl", JsonlOptions, Jsonl::new, primary = "path");
-
-/// Documents and bytes after which a batch is handed on.
-const BATCH_DOCUMENTS: usize = 1024;
-const BATCH_BYTES: usize = 4 << 20;
 
 /// JSON lines: one object a line, plain, gzip (`.gz`) or zstd (`.zst`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{cannot_read, open_at};
 
+/// Documents after which a batch is handed on.
+pub const BATCH_DOCUMENTS: usize = 1024;
+/// Bytes of text after which a batch is handed on.
+pub const BATCH_BYTES: usize = 4 << 20;
+
 /// What happens to text that is not valid UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

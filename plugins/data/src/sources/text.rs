@@ -9,12 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::files::{Files, Paths, cannot_read, open};
-use super::lines::{InvalidUtf8, Lines, decode};
+use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, InvalidUtf8, Lines, decode};
 
 psann_core::register!(Source, "text", TextOptions, Text::new, primary = "path");
-
-const BATCH_DOCUMENTS: usize = 1024;
-const BATCH_BYTES: usize = 4 << 20;
 
 /// Plain text files, also gzip (`.gz`) or zstd (`.zst`): a document per file, per line or per paragraph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
