@@ -84,16 +84,17 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// `950`, `12.3k`, `4.56M`, `3.71B`.
+/// `950`, `12.3k`, `4.56M`, `3.71B`: three digits, rounded.
 pub fn count(number: f64) -> String {
     for (limit, suffix) in [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")] {
         if number >= limit {
             let scaled = number / limit;
-            return if scaled >= 100.0 {
-                format!("{scaled:.0}{suffix}")
-            } else {
-                format!("{scaled:.3}")[..4].to_owned() + suffix
+            let digits = match scaled {
+                ..9.995 => 2,
+                ..99.95 => 1,
+                _ => 0,
             };
+            return format!("{scaled:.digits$}{suffix}");
         }
     }
     format!("{number:.0}")
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!([seconds(1.25), seconds(245.0), seconds(7400.0)], ["1.2 s", "4 m 05 s", "2 h 03 m"]);
         assert_eq!(
             [count(950.0), count(12_340.0), count(3_707_919_390.0), count(456e6)],
-            ["950", "12.3k", "3.70B", "456M"]
+            ["950", "12.3k", "3.71B", "456M"]
         );
         assert_eq!([flop(950.0), flop(161e9)], ["950 FLOP", "161 GFLOP"]);
         assert_eq!([bytes(512.0), bytes(1_572_864.0)], ["512 B", "1.5 MiB"]);
