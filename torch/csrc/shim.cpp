@@ -96,6 +96,32 @@ Tensor effective_slope(const Tensor& raw, int which, const Bounds& bounds) {
   return slope;
 }
 
+void save_formula(AutogradContext* context, int64_t mode, const Bounds& bounds) {
+  context->saved_data["mode"] = mode;
+  c10::List<double> limits;
+  for (double limit : bounds.limits) limits.push_back(limit);
+  context->saved_data["bounds"] = limits;
+}
+
+std::pair<Decay, Bounds> saved_formula(AutogradContext* context) {
+  Bounds bounds;
+  const auto limits = context->saved_data["bounds"].toDoubleList();
+  for (size_t i = 0; i < 6; ++i) bounds.limits[i] = limits.get(i);
+  return {static_cast<Decay>(context->saved_data["mode"].toInt()), bounds};
+}
+
+// Takes the sums [3, features] of gradients of the effective vectors to the raw ones, which stand behind z in `saved`
+// and, as forward lists its inputs, in the context's count too.
+void push_vector_gradients(AutogradContext* context, const variable_list& saved, const Tensor& sums,
+                           const Bounds& bounds, variable_list& result) {
+  for (int which = 0; which < 3; ++which) {
+    const Tensor& raw = saved[1 + which];
+    result.push_back(context->needs_input_grad(1 + which)
+                         ? (sums[which] * effective_slope(raw, which, bounds)).to(raw.scalar_type())
+                         : Tensor());
+  }
+}
+
 Tensor envelope(const Tensor& z, Decay mode) {
   switch (mode) {
     case Decay::Abs:
@@ -112,10 +138,7 @@ struct DampedSine : torch::autograd::Function<DampedSine> {
                         const Tensor& decay, int64_t mode, const Bounds& bounds) {
     // Only z: everything else is computed again, at less than the price of reading it back.
     context->save_for_backward({z, amplitude, frequency, decay});
-    context->saved_data["mode"] = mode;
-    c10::List<double> limits;
-    for (double limit : bounds.limits) limits.push_back(limit);
-    context->saved_data["bounds"] = limits;
+    save_formula(context, mode, bounds);
     at::AutoDispatchBelowADInplaceOrView below;
     const Tensor a = effective(amplitude, 0, bounds), f = effective(frequency, 1, bounds), d = effective(decay, 2, bounds);
     if (fused(z) && z.is_contiguous()) {
@@ -134,10 +157,7 @@ struct DampedSine : torch::autograd::Function<DampedSine> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor &z = saved[0], &amplitude = saved[1], &frequency = saved[2], &decay = saved[3];
-    const auto mode = static_cast<Decay>(context->saved_data["mode"].toInt());
-    Bounds bounds;
-    const auto limits = context->saved_data["bounds"].toDoubleList();
-    for (size_t i = 0; i < 6; ++i) bounds.limits[i] = limits.get(i);
+    const auto [mode, bounds] = saved_formula(context);
     const Tensor a = effective(amplitude, 0, bounds), f = effective(frequency, 1, bounds), d = effective(decay, 2, bounds);
     const int64_t features = z.size(-1);
     Tensor z_gradient, sums;
@@ -162,14 +182,8 @@ struct DampedSine : torch::autograd::Function<DampedSine> {
       sums = at::stack({(ge * sine).sum(0), (a * ge * wide * cosine).sum(0),
                         mode == Decay::None ? at::zeros_like(d) : (a * ge * sine).mul_(argument).sum(0).neg()});
     }
-    const Tensor raw[] = {amplitude, frequency, decay};
     variable_list result = {z_gradient};
-    for (int which = 0; which < 3; ++which) {
-      // The context counts inputs as forward lists them: z, then the three vectors.
-      result.push_back(context->needs_input_grad(1 + which)
-                           ? (sums[which] * effective_slope(raw[which], which, bounds)).to(raw[which].scalar_type())
-                           : Tensor());
-    }
+    push_vector_gradients(context, saved, sums, bounds, result);
     result.push_back(Tensor());  // mode
     result.push_back(Tensor());  // bounds
     return result;
@@ -184,10 +198,7 @@ struct SineLinear : torch::autograd::Function<SineLinear> {
                         const Tensor& decay, const Tensor& weight, const Tensor& bias, int64_t mode,
                         const Bounds& bounds) {
     context->save_for_backward({z, amplitude, frequency, decay, weight});
-    context->saved_data["mode"] = mode;
-    c10::List<double> limits;
-    for (double limit : bounds.limits) limits.push_back(limit);
-    context->saved_data["bounds"] = limits;
+    save_formula(context, mode, bounds);
     at::AutoDispatchBelowADInplaceOrView below;
     const Tensor a = effective(amplitude, 0, bounds), f = effective(frequency, 1, bounds), d = effective(decay, 2, bounds);
     const int64_t features = z.size(-1), rows = features == 0 ? 0 : z.numel() / features;
@@ -201,10 +212,7 @@ struct SineLinear : torch::autograd::Function<SineLinear> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor &z = saved[0], &weight = saved[4];
-    const auto mode = static_cast<Decay>(context->saved_data["mode"].toInt());
-    Bounds bounds;
-    const auto limits = context->saved_data["bounds"].toDoubleList();
-    for (size_t i = 0; i < 6; ++i) bounds.limits[i] = limits.get(i);
+    const auto [mode, bounds] = saved_formula(context);
     const Tensor a = effective(saved[1], 0, bounds), f = effective(saved[2], 1, bounds), d = effective(saved[3], 2, bounds);
     const int64_t features = z.size(-1), rows = features == 0 ? 0 : z.numel() / features;
     const Tensor g = gradients[0].reshape({rows, weight.size(0)});
@@ -216,11 +224,7 @@ struct SineLinear : torch::autograd::Function<SineLinear> {
                             z_gradient.mutable_data_ptr<float>(), sums.mutable_data_ptr<float>(),
                             y.mutable_data_ptr<float>(), rows, features);
     variable_list result = {z_gradient.view(z.sizes())};
-    for (int which = 0; which < 3; ++which) {
-      result.push_back(context->needs_input_grad(1 + which)
-                           ? (sums[which] * effective_slope(saved[1 + which], which, bounds)).to(saved[1 + which].scalar_type())
-                           : Tensor());
-    }
+    push_vector_gradients(context, saved, sums, bounds, result);
     result.push_back(at::mm(g.t(), y));
     result.push_back(g.sum(0));
     result.push_back(Tensor());  // mode
