@@ -12,7 +12,7 @@ use std::path::Path;
 use psann_core::plan::Flow;
 use psann_core::quantity::{Count, Share};
 use psann_core::source::BatchReader;
-use psann_core::{Batch, Document, Error, Event, Filter, Observer, Result, registry};
+use psann_core::{Batch, BatchBuilder, Document, Error, Event, Filter, Observer, Result, registry};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -208,56 +208,61 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Applies all filters to one batch; each sees what the ones before it left.
+/// Applies all filters to one batch; each sees what the ones before it left. Documents are copied only behind a filter
+/// that changed or dropped some.
 fn apply(filters: &[Named], batch: &Batch) -> Result<Filtered> {
     let mut read = SplitReport::default();
-    let mut kept: Vec<(u64, Document)> = (0..batch.len()).map(|row| (row as u64, batch.document(row))).collect();
-    for (_, document) in &kept {
-        read.count(document);
-    }
+    batch.texts().for_each(|text| read.count(text));
+    // What is left so far, and the rows of `batch` that its documents came from.
+    let (mut left, mut rows): (Batch, Vec<u64>) = (batch.clone(), (0..batch.len() as u64).collect());
     let mut reports = Vec::new();
     for (name, filter) in filters {
         let mut report = FilterReport::new(name);
-        if !kept.is_empty() {
-            kept = apply_one(filter.as_ref(), kept, &mut report).map_err(|e| e.within(format!("filter `{name}`")))?;
+        if !left.is_empty() {
+            (left, rows) = apply_one(filter.as_ref(), left, rows, &mut report)
+                .map_err(|e| e.within(format!("filter `{name}`")))?;
         }
         reports.push(report);
     }
+    let kept = rows.into_iter().enumerate().map(|(index, row)| (row, left.document(index))).collect();
     Ok(Filtered { read, kept, filters: reports })
 }
 
 fn apply_one(
     filter: &dyn Filter,
-    documents: Vec<(u64, Document)>,
+    batch: Batch,
+    rows: Vec<u64>,
     report: &mut FilterReport,
-) -> Result<Vec<(u64, Document)>> {
-    let mut builder = psann_core::BatchBuilder::default();
-    for (_, document) in &documents {
-        report.seen.count(document);
-        builder.push(document.clone());
-    }
-    let mut verdicts = filter.apply(&builder.finish()?)?;
-    if verdicts.dropped.len() != documents.len() {
-        return Err(Error::new(format!("judged {} of {} documents", verdicts.dropped.len(), documents.len())));
+) -> Result<(Batch, Vec<u64>)> {
+    batch.texts().for_each(|text| report.seen.count(text));
+    let mut verdicts = filter.apply(&batch)?;
+    if verdicts.dropped.len() != batch.len() {
+        return Err(Error::new(format!("judged {} of {} documents", verdicts.dropped.len(), batch.len())));
     }
     for (name, count) in &verdicts.counts {
         *report.counts.entry((*name).to_owned()).or_default() += count;
     }
-    let mut kept = Vec::with_capacity(documents.len());
-    for (index, (row, mut document)) in documents.into_iter().enumerate() {
+    let untouched = verdicts.dropped.iter().all(Option::is_none) && verdicts.rewritten.iter().all(Option::is_none);
+    if untouched {
+        report.kept.add(&report.seen);
+        return Ok((batch, rows));
+    }
+    let (mut builder, mut kept_rows) = (BatchBuilder::default(), Vec::with_capacity(rows.len()));
+    for (index, row) in rows.into_iter().enumerate() {
         if let Some(reason) = verdicts.dropped[index] {
-            let reasons = filter.reasons();
-            let word = reasons.get(usize::from(reason)).copied().unwrap_or("unnamed");
+            let word = filter.reasons().get(usize::from(reason)).copied().unwrap_or("unnamed");
             *report.dropped.entry(word.to_owned()).or_default() += 1;
             continue;
         }
+        let mut document = batch.document(index);
         if let Some(text) = verdicts.rewritten.get_mut(index).and_then(Option::take) {
             document.text = text;
         }
-        report.kept.count(&document);
-        kept.push((row, document));
+        report.kept.count(&document.text);
+        kept_rows.push(row);
+        builder.push(document);
     }
-    Ok(kept)
+    Ok((builder.finish()?, kept_rows))
 }
 
 #[cfg(test)]

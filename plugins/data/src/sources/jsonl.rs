@@ -104,7 +104,7 @@ impl Reader {
             return Ok(None);
         }
         let lines = &self.lines;
-        let text = decode(bytes, self.options.invalid_utf8, &mut self.skipped, |at| {
+        let text = decode(bytes, self.options.invalid_utf8, &mut self.skipped, |_, at| {
             format!("{}: column {}", lines.place(), at + 1)
         })?;
         let Some(text) = text else { return Ok(None) };

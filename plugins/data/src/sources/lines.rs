@@ -34,12 +34,13 @@ pub const INVALID_UTF8: &str = "invalid UTF-8";
 /// Counted under this name when bytes were replaced.
 pub const REPLACED_UTF8: &str = "invalid UTF-8 replaced (kept)";
 
-/// Bytes as text, by the policy; `None` leaves the document out. `place` is asked for when there is an error to show.
+/// Bytes as text, by the policy; `None` leaves the document out. `place` is asked for the bytes and the position of the
+/// first invalid one, when there is an error to show.
 pub fn decode(
     bytes: Vec<u8>,
     policy: InvalidUtf8,
     skipped: &mut BTreeMap<String, u64>,
-    place: impl FnOnce(usize) -> String,
+    place: impl FnOnce(&[u8], usize) -> String,
 ) -> Result<Option<String>> {
     let error = match String::from_utf8(bytes) {
         Ok(text) => return Ok(Some(text)),
@@ -49,7 +50,7 @@ pub fn decode(
         InvalidUtf8::Error => {
             let valid = error.utf8_error().valid_up_to();
             let byte = error.as_bytes()[valid];
-            Err(Error::new(format!("{}: byte 0x{byte:02x} is not valid UTF-8", place(valid)))
+            Err(Error::new(format!("{}: byte 0x{byte:02x} is not valid UTF-8", place(error.as_bytes(), valid)))
                 .hint("convert the file, or set `invalid_utf8` to \"replace\" or \"skip\""))
         }
         InvalidUtf8::Replace => {

@@ -103,9 +103,10 @@ impl BatchReader for WholeFile {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let line_of = |at: usize, bytes: &[u8]| bytes[..at].split(|byte| *byte == b'\n').count();
-        let copy = if self.policy == InvalidUtf8::Error { bytes.clone() } else { Vec::new() };
-        let place = |at: usize| format!("{}:{}", self.path.display(), line_of(at, &copy));
+        let place = |bytes: &[u8], at: usize| {
+            let line = bytes[..at].split(|byte| *byte == b'\n').count();
+            format!("{}:{line}", self.path.display())
+        };
         let Some(text) = decode(bytes, self.policy, &mut self.skipped, place)? else { return Ok(None) };
         let mut batch = BatchBuilder::default();
         batch.push(Document { text, id: Some(self.path.display().to_string()), ..Document::default() });
@@ -133,7 +134,7 @@ impl ByLines {
         let mut text = String::new();
         while let Some((bytes, _)) = self.lines.next_line()? {
             let lines = &self.lines;
-            let place = |at: usize| format!("{}: column {}", lines.place(), at + 1);
+            let place = |_: &[u8], at: usize| format!("{}: column {}", lines.place(), at + 1);
             let Some(line) = decode(bytes, self.policy, &mut self.skipped, place)? else { continue };
             let blank = line.trim().is_empty();
             if blank && text.is_empty() {
