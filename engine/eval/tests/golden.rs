@@ -11,7 +11,7 @@ use psann_core::{Model, Result, Tokenizer, registry};
 use psann_eval::network::Session;
 use psann_eval::sampling::{self, Sampling, TopPRule};
 use psann_eval::{GenerateOptions, Generator, Network};
-use psann_golden::{Case, Pair, cases, skip, waveresnet_options};
+use psann_golden::{Case, Pair, cases, waveresnet_cases};
 // Linked for its registrations.
 use psann_plugins_nn as _;
 use tch::{Kind, Tensor};
@@ -31,14 +31,7 @@ fn parameters(model: &dyn Model, weights: &BTreeMap<String, Tensor>) -> Vec<Vec<
 fn golden_psann_generate() {
     let mut failures = Vec::new();
     let mut tested = 0;
-    for case in cases("psann", "generate") {
-        let options = match waveresnet_options(&case.config) {
-            Ok(options) => options,
-            Err(reason) => {
-                skip(&case, &reason);
-                continue;
-            }
-        };
+    for (case, options) in waveresnet_cases("psann", "generate") {
         let model = registry::model("waveresnet", &options).unwrap();
         let parameters = parameters(model.as_ref(), &case.read("weights"));
         let network = Network::new(model.as_ref(), &parameters).unwrap();

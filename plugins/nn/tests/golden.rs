@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use psann_core::initialise::{initialise, inverse_softplus};
 use psann_core::model::{ForwardContext, hidden_states};
 use psann_core::{Model, registry};
-use psann_golden::{Case, Pair, cases, skip, waveresnet_options};
+use psann_golden::{Case, Pair, cases, skip, waveresnet_cases};
 use psann_plugins_nn::models::waveresnet::positions;
 use psann_torch::autograd::gradients;
 use psann_torch::loss::{LossOptions, linear_cross_entropy};
@@ -48,14 +48,7 @@ fn order(config: &Value, key: &str) -> Vec<String> {
 #[test]
 fn golden_psann_model() {
     let mut failures = Vec::new();
-    for case in cases("psann", "model") {
-        let options = match waveresnet_options(&case.config) {
-            Ok(options) => options,
-            Err(reason) => {
-                skip(&case, &reason);
-                continue;
-            }
-        };
+    for (case, options) in waveresnet_cases("psann", "model") {
         let model = registry::model("waveresnet", &options).unwrap();
         assert_eq!(names(model.as_ref()), order(&case.config, "parameter_order"), "{}", case.name);
         let (io, weights) = (case.read("io"), case.read("weights"));
@@ -140,14 +133,7 @@ fn forward_and_backward(
 #[test]
 fn golden_psann_init() {
     let mut failures = Vec::new();
-    for case in cases("psann", "init") {
-        let options = match waveresnet_options(&case.config) {
-            Ok(options) => options,
-            Err(reason) => {
-                skip(&case, &reason);
-                continue;
-            }
-        };
+    for (case, options) in waveresnet_cases("psann", "init") {
         let model = registry::model("waveresnet", &options).unwrap();
         let seed = case.config["seed"].as_i64().unwrap();
         let values = initialise(model.as_ref(), seed).unwrap();
@@ -243,8 +229,8 @@ fn tables(case: &Case, io: &BTreeMap<String, Tensor>, add: &mut impl FnMut(Strin
 
 #[test]
 fn golden_psann_hidden_states_are_the_segments_walked() {
-    let case = cases("psann", "model").into_iter().find(|case| waveresnet_options(&case.config).is_ok()).unwrap();
-    let model = registry::model("waveresnet", &waveresnet_options(&case.config).unwrap()).unwrap();
+    let (case, options) = waveresnet_cases("psann", "model").remove(0);
+    let model = registry::model("waveresnet", &options).unwrap();
     let (io, weights) = (case.read("io"), case.read("weights"));
     let parameters = parameters(model.as_ref(), &weights);
     let hidden =

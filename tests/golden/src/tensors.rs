@@ -1,7 +1,5 @@
-//! Golden data: outputs of the reference software, and how to compare with them.
-//!
-//! A set is a folder of cases with an `index.json` that holds their tolerances. Tests take every case of a kind, so that
-//! further cases need no code. `PSANN_FIXTURES` names another folder of sets to test against.
+//! Cases of tensors: folders with a `config.json`, whose tolerances stand in the set's `index.json`. Tests take every case
+//! of a kind, so that further cases need no code.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
+
+use crate::set_directory;
 
 /// One case of a set.
 #[derive(Debug, Clone)]
@@ -25,14 +25,6 @@ pub struct Case {
 
 /// A named pair to compare: name in the file, expected, found.
 pub type Pair = (String, Tensor, Tensor);
-
-/// The folder of `set`.
-pub fn set_directory(set: &str) -> PathBuf {
-    match std::env::var_os("PSANN_FIXTURES") {
-        Some(folder) => PathBuf::from(folder).join(set),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(set),
-    }
-}
 
 /// All cases of `set`, sorted by name.
 pub fn all_cases(set: &str) -> Vec<Case> {
@@ -163,6 +155,18 @@ fn distance(expected: &Tensor, found: &Tensor) -> f64 {
     let same = expected.eq_tensor(&found);
     let difference = (&expected - &found).abs();
     number(&difference.where_self(&same.logical_not(), &expected.zeros_like()).max())
+}
+
+/// The cases of one kind whose model `waveresnet` builds, with its options; the others are listed as skipped.
+pub fn waveresnet_cases(set: &str, kind: &str) -> Vec<(Case, Value)> {
+    let built = |case: Case| match waveresnet_options(&case.config) {
+        Ok(options) => Some((case, options)),
+        Err(reason) => {
+            skip(&case, &reason);
+            None
+        }
+    };
+    cases(set, kind).into_iter().filter_map(built).collect()
 }
 
 /// The options of model `waveresnet` for the `model` of a case's description.
