@@ -37,7 +37,7 @@ pub mod tokens;
 
 pub use batch::{Batch, BatchBuilder, Document};
 pub use error::{Error, Result};
-pub use filter::{Filter, Verdicts};
+pub use filter::{CorpusFilter, Filter, Keys, Verdicts};
 #[cfg(feature = "torch")]
 pub use model::Model;
 pub use observer::{Event, Observer};
