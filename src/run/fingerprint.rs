@@ -82,8 +82,7 @@ fn identity(stage: &Stage) -> Result<Option<String>> {
     if let Some(data) = stage.options.get("data") {
         let flow: Flow =
             serde_json::from_value(data.clone()).map_err(|e| Error::usage("`data` is no flow").because(e))?;
-        let source = registry::source(&flow.source.name, &flow.source.options)?;
-        return source.identity().map(Some);
+        return psann_data::prepare::identity(&flow).map(Some);
     }
     // A tokenizer that is loaded is an input like any other.
     if let Some(tokenizer) = stage.options.get("tokenizer").and_then(Component::from_value)

@@ -7,7 +7,7 @@ use psann_core::registry::Kind;
 use psann_core::{Error, Observer, Result, Tokenizer, options};
 use psann_data::loader::{Corpus, Loader, LoaderOptions, tokenise, validation_batches};
 use psann_data::tokenizer::{self, TextTokenizer, TokenizerStageOptions};
-use psann_data::{PrepareOptions, Split, documents};
+use psann_data::{PrepareJob, PrepareOptions, Split, documents};
 use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
@@ -35,11 +35,12 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The folder of the latest earlier stage of a kind.
+    /// The folder of the latest earlier stage of a kind; of `prepare` that of its corpus.
     fn input(&self, kind: &str) -> Result<PathBuf> {
         let (index, stage) = earlier(self.plan, self.index, kind)
             .ok_or_else(|| Error::usage(format!("there is no `{kind}` stage before it")).hint(missing(kind)))?;
-        Ok(self.directory.stage_folder(stage, &self.fingerprints[index]))
+        let folder = self.directory.stage_folder(stage, &self.fingerprints[index]);
+        Ok(if kind == "prepare" { corpus_folder(stage, &folder) } else { folder })
     }
 
     fn pretrain_options(&self) -> Result<PretrainOptions> {
@@ -74,9 +75,20 @@ pub fn execute(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     }
 }
 
+/// Where a `prepare` stage leaves its corpus: in `out`, or in its own folder.
+fn corpus_folder(stage: &Stage, folder: &Path) -> PathBuf {
+    stage.options.get("out").and_then(Value::as_str).map_or_else(|| folder.to_owned(), PathBuf::from)
+}
+
 fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let options: PrepareOptions = options::parse(&stage.options)?;
-    let report = psann_data::prepare(&options, context.folder, context.observer)?;
+    let directory = corpus_folder(stage, context.folder);
+    let report = psann_data::prepare(&PrepareJob {
+        options: &options,
+        fingerprint: &context.fingerprints[context.index].0,
+        directory: &directory,
+        observer: context.observer,
+    })?;
     Ok(Outcome { summary: report.summary(), text: String::new(), report: to_json(&report)? })
 }
 

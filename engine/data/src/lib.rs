@@ -9,6 +9,7 @@
 //! | [`loader`] | the endless, resumable stream of batches |
 //! | [`unigram`] | token counts, for the simplest model to compare with |
 
+mod columns;
 pub mod documents;
 mod files;
 pub mod loader;
@@ -16,5 +17,5 @@ pub mod prepare;
 pub mod tokenizer;
 pub mod unigram;
 
-pub use documents::{Split, read_documents};
-pub use prepare::{PrepareOptions, PrepareReport, prepare};
+pub use documents::{Manifest, Split, read_documents};
+pub use prepare::{PrepareJob, PrepareOptions, PrepareReport, prepare};

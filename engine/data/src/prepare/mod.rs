@@ -1,28 +1,63 @@
-//! The stage `prepare`: reads a source, applies filters in order, counts what they drop, splits off validation documents,
-//! and writes what is left.
+//! The stage `prepare`: reads a source, applies filters in order, counts what they drop and why, and writes what is left
+//! as Parquet shards, some documents held out for validation.
 //!
-//! Batches are filtered on all cores and written in the order they were read, so the files are the same whatever the
-//! number of cores. Memory holds a few batches at a time, never the corpus.
+//! | part | what |
+//! |---|---|
+//! | [`passes`] | how the recipe's filters fall into passes over the corpus |
+//! | `map`, `judge`, `segment` | a pass: partitions are read, filtered and left as segments with keys and notes |
+//! | `group`, `copies`, `union` | what the corpus filters of a pass say once all keys are there |
+//! | `write`, `split` | the end: shards, held-out documents, the record of dropped ones |
+//! | [`report`], `html` | what is told of it |
+//! | [`explain`](mod@explain) | why a document was dropped |
+//!
+//! Memory holds some batches per worker, a few bytes per document and what [`PrepareOptions::memory`] allows for keys,
+//! never the corpus. A killed run goes on where it was: segments, groupings and shards are complete or absent.
 
-mod report;
+mod copies;
+mod distribution;
+mod dropped;
+mod explain;
+mod group;
+mod html;
+mod index;
+mod judge;
+mod map;
+mod passes;
+pub mod report;
+pub mod rows;
+mod segment;
+mod spill;
 mod split;
+mod stored;
+mod union;
+mod write;
 
+use std::fs;
 use std::path::Path;
 
 use psann_core::plan::Flow;
-use psann_core::quantity::{Count, Share};
-use psann_core::source::BatchReader;
-use psann_core::{Batch, BatchBuilder, Document, Error, Event, Filter, Observer, Result, registry};
-use rayon::prelude::*;
+use psann_core::quantity::{Bytes, Count, Share};
+use psann_core::{Error, Event, Observer, Result, registry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use report::{FilterReport, PrepareReport, SplitReport};
+pub use distribution::Distribution;
+pub use dropped::read as read_dropped;
+pub use explain::{Explanation, explain};
+pub use judge::Dropped;
+pub use passes::Filters;
+pub use report::{Amount, FilterReport, PrepareReport};
+pub use rows::Place;
 
-use crate::documents::{Split, Writer};
-use crate::files;
+use crate::documents::Manifest;
+use crate::files::{self, cannot_write};
+use group::{Corpus, GroupJob};
+use map::{Input, MapJob};
+use report::MadeOf;
+use segment::{Record, Segment};
+use stored::Stored;
 
-psann_core::register!(Stage, "prepare", PrepareOptions);
+psann_core::register!(Stage, "prepare", PrepareOptions, version = 2);
 
 /// Reads documents, filters them, holds some out for validation, and stores the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,239 +65,256 @@ psann_core::register!(Stage, "prepare", PrepareOptions);
 pub struct PrepareOptions {
     /// The source and its filters.
     pub data: Option<Flow>,
+    /// Folder for the corpus; the stage's own folder when not given.
+    #[schemars(extend("x-path" = true))]
+    pub out: Option<String>,
     /// Share of the documents that is held out for validation; at least one document unless it is 0.
     pub validation: Share,
     /// Read no more documents than this.
     pub limit: Option<Count>,
     /// Decides which documents are held out.
     pub seed: u64,
+    /// Text of one shard.
+    pub shard: Bytes,
+    /// What is recorded of dropped documents, for `psann data why`.
+    pub dropped: Recording,
+    /// Whether the keys of `exact` and `minhash` are stored, so that other corpora can be prepared `against` this one.
+    pub index: bool,
+    /// Memory to work with; fewer workers run when it is short.
+    #[schemars(extend("x-effect-free" = true))]
+    pub memory: Bytes,
+    /// Threads; all cores when 0.
+    #[schemars(extend("x-effect-free" = true))]
+    pub workers: usize,
 }
 
 impl Default for PrepareOptions {
     fn default() -> Self {
-        Self { data: None, validation: Share(0.01), limit: None, seed: 0 }
+        Self {
+            data: None,
+            out: None,
+            validation: Share(0.01),
+            limit: None,
+            seed: 0,
+            shard: Bytes(256 << 20),
+            dropped: Recording::Records,
+            index: false,
+            memory: Bytes(2 << 30),
+            workers: 0,
+        }
     }
 }
 
-/// Name of the report in the stage's folder.
-pub const REPORT: &str = "report.json";
+/// What is recorded of dropped documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recording {
+    /// Nothing but counts and a few samples.
+    None,
+    /// Place, name, address, filter, reason and numbers.
+    Records,
+    /// All that and the text.
+    Texts,
+}
 
-/// Runs the stage into `directory`.
+/// Name of the report in the corpus's folder.
+pub const REPORT: &str = "report.json";
+/// Name of the report for people.
+pub const REPORT_PAGE: &str = "report.html";
+/// Memory that one worker takes: batches, a row group and keys of a segment.
+const WORKER_BYTES: u64 = 72 << 20;
+/// Memory that the program takes whatever it does.
+const BASE_BYTES: u64 = 96 << 20;
+
+/// A run of the stage.
+pub struct PrepareJob<'a> {
+    /// The options.
+    pub options: &'a PrepareOptions,
+    /// Fingerprint of the options and of what the source holds: work in progress of another one is not continued.
+    pub fingerprint: &'a str,
+    /// Folder of the corpus.
+    pub directory: &'a Path,
+    /// Who hears of it.
+    pub observer: &'a dyn Observer,
+}
+
+/// Runs the stage.
 ///
 /// # Errors
 /// Whatever the source cannot read; a corpus of which nothing is left, with what dropped it.
-pub fn prepare(options: &PrepareOptions, directory: &Path, observer: &dyn Observer) -> Result<PrepareReport> {
-    let flow = options.data.as_ref().ok_or_else(|| {
+pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
+    let flow = job.options.data.as_ref().ok_or_else(|| {
         Error::usage("there is nothing to prepare")
             .hint("give the stage a source: `.prepare(source::jsonl(\"corpus.jsonl\"))`")
     })?;
+    if let Some(report) = finished(job)? {
+        return Ok(report);
+    }
     let source = registry::source(&flow.source.name, &flow.source.options)?;
-    let mut filters = Vec::new();
-    for component in &flow.filters {
-        filters.push((component.0.name.clone(), registry::filter(&component.0.name, &component.0.options)?));
-    }
-    let mut work = Work::new(options, &filters, directory)?;
+    let filters = Filters::new(&flow.filters)?;
+    let work = open_work(job)?;
     let partitions = source.partitions()?;
-    let total: u64 = partitions.iter().map(|partition| partition.bytes).sum();
-    let task = "preparing text".to_owned();
-    let mut read = 0;
-    for partition in &partitions {
-        let mut reader = source.open(partition, None)?;
-        loop {
-            if observer.stop_requested() {
-                return Err(Error::interrupted("stopped while preparing text; nothing was published"));
-            }
-            let batches = next_batches(reader.as_mut())?;
-            if batches.is_empty() || work.is_full() {
-                break;
-            }
-            work.take(&filters, batches, partition.index)?;
-            let detail = format!("{} documents", work.report.read.documents);
-            observer.event(Event::Progress {
-                task: task.clone(),
-                done: read,
-                total: Some(total),
-                unit: "bytes",
-                detail,
-            });
+    let mut report = PrepareReport {
+        made_of: MadeOf {
+            psann: env!("CARGO_PKG_VERSION").into(),
+            source: Some(flow.source.clone()),
+            source_identity: source.identity()?,
+            filters: flow.filters.iter().map(|filter| filter.0.clone()).collect(),
+            notes: Vec::new(),
+        },
+        filters: filters.all.iter().map(|named| FilterReport::new(&named.name)).collect(),
+        ..PrepareReport::default()
+    };
+    let mut input = Input::Source(source.as_ref(), partitions);
+    let mut all: Vec<Segment> = Vec::new();
+    let mut last: Vec<Stored> = Vec::new();
+    for (number, pass) in filters.passes.iter().enumerate() {
+        let folder = work.join(format!("pass-{number}"));
+        fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, e))?;
+        let segments = map::map(&MapJob {
+            task: if number == 0 { "reading and filtering".into() } else { format!("filtering, pass {}", number + 1) },
+            filters: &filters,
+            pass,
+            input,
+            folder: &folder,
+            limit: if number == 0 { job.options.limit.map(|limit| limit.0) } else { None },
+            workers: workers(job.options),
+            recording: job.options.dropped,
+            observer: job.observer,
+        })?;
+        add_records(&mut report, pass, number, &segments);
+        let grouped = group::group(&GroupJob {
+            filters: &filters,
+            pass,
+            folder: &folder,
+            output: job.directory,
+            corpus: Corpus::new(&segments),
+            memory: job.options.memory.0.saturating_sub(BASE_BYTES).max(64 << 20) / 2,
+            index: job.options.index,
+            observer: job.observer,
+        })?;
+        for (index, part) in pass.corpus.iter().zip(grouped.reports) {
+            let FilterReport { seen, kept, had_column, clusters, details, .. } = part;
+            let report = &mut report.filters[*index];
+            (report.seen, report.kept, report.had_column) = (seen, kept, had_column);
+            (report.clusters, report.details) = (clusters, details);
         }
-        work.report.note_skipped(reader.skipped());
-        read += partition.bytes;
-        if work.is_full() {
-            break;
+        all.extend(segments.iter().map(|(segment, _)| segment.clone()));
+        let corpus_filters = pass.corpus.len();
+        last = segments.into_iter().map(|(segment, record)| Stored { segment, record, corpus_filters }).collect();
+        input = Input::Stored(last.clone());
+    }
+    finish(job, report, &work, all, last)
+}
+
+/// A text that changes when what a flow reads changes: the source's content, and the files of its filters.
+///
+/// # Errors
+/// Names what is missing.
+pub fn identity(flow: &Flow) -> Result<String> {
+    let mut identity = registry::source(&flow.source.name, &flow.source.options)?.identity()?;
+    for filter in &flow.filters {
+        let of_filter = registry::filter(&filter.0.name, &filter.0.options)?.identity()?;
+        if !of_filter.is_empty() {
+            identity.push('\n');
+            identity.push_str(&of_filter);
         }
     }
-    observer.event(Event::Done { task });
-    let report = work.finish(directory, options)?;
+    Ok(identity)
+}
+
+/// The report of a corpus that is complete, if it is the one that is asked for.
+fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
+    if !job.directory.join(Manifest::FILE).exists() {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(job.directory)?;
+    if manifest.fingerprint != job.fingerprint {
+        return Err(Error::new(format!("`{}` holds another corpus", job.directory.display()))
+            .hint("choose another folder for `out`, or remove that one first"));
+    }
+    let path = job.directory.join(REPORT);
+    let bytes = fs::read(&path).map_err(|e| files::cannot_read(&path, e))?;
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|e| Error::new(format!("`{}` is damaged", path.display())).because(e))
+}
+
+/// The folder for work in progress; what another plan left there is removed.
+fn open_work(job: &PrepareJob<'_>) -> Result<std::path::PathBuf> {
+    let work = job.directory.join("work");
+    let mark = work.join("fingerprint");
+    if work.exists() && fs::read_to_string(&mark).ok().as_deref() != Some(job.fingerprint) {
+        fs::remove_dir_all(&work).map_err(|e| cannot_write(&work, e))?;
+    }
+    fs::create_dir_all(&work).map_err(|e| cannot_write(&work, e))?;
+    files::write(&mark, job.fingerprint.as_bytes())?;
+    Ok(work)
+}
+
+/// As many workers as cores and memory allow.
+fn workers(options: &PrepareOptions) -> usize {
+    let cores = if options.workers > 0 { options.workers } else { rayon::current_num_threads() };
+    let affordable = options.memory.0.saturating_sub(BASE_BYTES) / WORKER_BYTES;
+    cores.min(affordable as usize).max(1)
+}
+
+fn add_records(report: &mut PrepareReport, pass: &passes::Pass, number: usize, segments: &[(Segment, Record)]) {
+    for (_, record) in segments {
+        if number == 0 {
+            report.read.add(record.read);
+            report.note_skipped(&record.skipped);
+        }
+        for (index, part) in pass.rows.iter().zip(&record.reports) {
+            report.filters[*index].add(part);
+        }
+        for (index, part) in &record.stored_reports {
+            report.filters[*index].add(part);
+        }
+    }
+}
+
+fn finish(
+    job: &PrepareJob<'_>,
+    mut report: PrepareReport,
+    work: &Path,
+    all: Vec<Segment>,
+    segments: Vec<Stored>,
+) -> Result<PrepareReport> {
+    let choice = write::choose(&segments, job.options.seed, job.options.validation.0)?;
+    let (train, validation) = write::count(&segments, &choice)?;
+    let nothing = train.documents + validation.documents == 0;
+    if !nothing && train.documents == 0 {
+        return Err(Error::new("no document is left to train on: the only one was held out for validation")
+            .hint("give more documents, or set `validation: 0`"));
+    }
+    let written = write::write(&write::WriteJob {
+        segments,
+        all,
+        work,
+        output: job.directory,
+        shard_bytes: job.options.shard.0,
+        choice,
+        recording: job.options.dropped,
+        observer: job.observer,
+    })?;
+    for (index, part) in &written.reports {
+        report.filters[*index].add(part);
+    }
+    if nothing {
+        return Err(report.nothing_left());
+    }
+    (report.train, report.validation) = (train, validation);
+    let mut text = serde_json::to_vec_pretty(&report).map_err(|e| Error::new("cannot write the report").because(e))?;
+    text.push(b'\n');
+    files::write(&job.directory.join(REPORT), &text)?;
+    files::write(&job.directory.join(REPORT_PAGE), html::page(&report).as_bytes())?;
+    Manifest::new(job.fingerprint, written.train, written.validation).write(job.directory)?;
+    fs::remove_dir_all(work).map_err(|e| cannot_write(work, e))?;
     for warning in report.warnings() {
-        observer.event(Event::Warning(warning));
+        job.observer.event(Event::Warning(warning));
     }
     Ok(report)
-}
-
-/// Enough batches to keep all cores busy.
-fn next_batches(reader: &mut dyn BatchReader) -> Result<Vec<Batch>> {
-    let mut batches = Vec::new();
-    while batches.len() < 2 * rayon::current_num_threads() {
-        match reader.next_batch()? {
-            Some(batch) => batches.push(batch),
-            None => break,
-        }
-    }
-    Ok(batches)
-}
-
-type Named = (String, Box<dyn Filter>);
-
-/// The state of one run of the stage.
-struct Work<'a> {
-    options: &'a PrepareOptions,
-    report: PrepareReport,
-    train: Writer,
-    validation: Writer,
-    /// Documents read of the current partition, and its index.
-    place: (usize, u64),
-}
-
-/// A batch after all filters: the survivors with their row in the batch, and what each filter did.
-struct Filtered {
-    read: SplitReport,
-    kept: Vec<(u64, Document)>,
-    filters: Vec<FilterReport>,
-}
-
-impl<'a> Work<'a> {
-    fn new(options: &'a PrepareOptions, filters: &[Named], directory: &Path) -> Result<Self> {
-        let filters = filters.iter().map(|(name, _)| FilterReport::new(name)).collect();
-        Ok(Self {
-            options,
-            report: PrepareReport { filters, ..PrepareReport::default() },
-            train: Writer::create(directory, Split::Train)?,
-            validation: Writer::create(directory, Split::Validation)?,
-            place: (0, 0),
-        })
-    }
-
-    fn is_full(&self) -> bool {
-        self.options.limit.is_some_and(|limit| self.report.read.documents >= limit.0)
-    }
-
-    fn take(&mut self, filters: &[Named], mut batches: Vec<Batch>, partition: usize) -> Result<()> {
-        self.shorten(&mut batches)?;
-        if self.place.0 != partition {
-            self.place = (partition, 0);
-        }
-        let filtered: Result<Vec<Filtered>> = batches.par_iter().map(|batch| apply(filters, batch)).collect();
-        for (batch, filtered) in batches.iter().zip(filtered?) {
-            self.report.read.add(&filtered.read);
-            for (total, part) in self.report.filters.iter_mut().zip(&filtered.filters) {
-                total.add(part);
-            }
-            for (row, document) in filtered.kept {
-                let held_out =
-                    split::held_out(self.options.seed, partition, self.place.1 + row, self.options.validation.0);
-                if held_out { self.validation.push(document)? } else { self.train.push(document)? }
-            }
-            self.place.1 += batch.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Cuts the batches where the limit of documents is reached.
-    fn shorten(&self, batches: &mut Vec<Batch>) -> Result<()> {
-        let Some(limit) = self.options.limit else { return Ok(()) };
-        let mut left = limit.0.saturating_sub(self.report.read.documents) as usize;
-        for batch in batches.iter_mut() {
-            if batch.len() > left {
-                *batch = Batch::try_new(batch.records().slice(0, left))?;
-            }
-            left -= batch.len();
-        }
-        batches.retain(|batch| !batch.is_empty());
-        Ok(())
-    }
-
-    fn finish(mut self, directory: &Path, options: &PrepareOptions) -> Result<PrepareReport> {
-        let kept = self.train.documents + self.validation.documents;
-        if kept == 0 {
-            return Err(self.report.nothing_left());
-        }
-        self.report.train = SplitReport { documents: self.train.documents, bytes: self.train.bytes };
-        self.report.validation = SplitReport { documents: self.validation.documents, bytes: self.validation.bytes };
-        self.train.publish()?;
-        self.validation.publish()?;
-        let lopsided =
-            options.validation.0 > 0.0 && self.report.validation.documents == 0 || self.report.train.documents == 0;
-        if lopsided && kept >= 2 {
-            (self.report.train, self.report.validation) = split::rebalance(directory, options.validation.0)?;
-        }
-        if self.report.train.documents == 0 {
-            return Err(Error::new("no document is left to train on: the only one was held out for validation")
-                .hint("give more documents, or set `validation: 0`"));
-        }
-        let mut text =
-            serde_json::to_vec_pretty(&self.report).map_err(|e| Error::new("cannot write the report").because(e))?;
-        text.push(b'\n');
-        files::write(&directory.join(REPORT), &text)?;
-        Ok(self.report)
-    }
-}
-
-/// Applies all filters to one batch; each sees what the ones before it left. Documents are copied only behind a filter
-/// that changed or dropped some.
-fn apply(filters: &[Named], batch: &Batch) -> Result<Filtered> {
-    let mut read = SplitReport::default();
-    batch.texts().for_each(|text| read.count(text));
-    // What is left so far, and the rows of `batch` that its documents came from.
-    let (mut left, mut rows): (Batch, Vec<u64>) = (batch.clone(), (0..batch.len() as u64).collect());
-    let mut reports = Vec::new();
-    for (name, filter) in filters {
-        let mut report = FilterReport::new(name);
-        if !left.is_empty() {
-            (left, rows) = apply_one(filter.as_ref(), left, rows, &mut report)
-                .map_err(|e| e.within(format!("filter `{name}`")))?;
-        }
-        reports.push(report);
-    }
-    let kept = rows.into_iter().enumerate().map(|(index, row)| (row, left.document(index))).collect();
-    Ok(Filtered { read, kept, filters: reports })
-}
-
-fn apply_one(
-    filter: &dyn Filter,
-    batch: Batch,
-    rows: Vec<u64>,
-    report: &mut FilterReport,
-) -> Result<(Batch, Vec<u64>)> {
-    batch.texts().for_each(|text| report.seen.count(text));
-    let mut verdicts = filter.apply(&batch)?;
-    if verdicts.dropped.len() != batch.len() {
-        return Err(Error::new(format!("judged {} of {} documents", verdicts.dropped.len(), batch.len())));
-    }
-    for (name, count) in &verdicts.counts {
-        *report.counts.entry((*name).to_owned()).or_default() += count;
-    }
-    let untouched = verdicts.dropped.iter().all(Option::is_none) && verdicts.rewritten.iter().all(Option::is_none);
-    if untouched {
-        report.kept.add(&report.seen);
-        return Ok((batch, rows));
-    }
-    let (mut builder, mut kept_rows) = (BatchBuilder::default(), Vec::with_capacity(rows.len()));
-    for (index, row) in rows.into_iter().enumerate() {
-        if let Some(reason) = verdicts.dropped[index] {
-            let word = filter.reasons().get(usize::from(reason)).copied().unwrap_or("unnamed");
-            *report.dropped.entry(word.to_owned()).or_default() += 1;
-            continue;
-        }
-        let mut document = batch.document(index);
-        if let Some(text) = verdicts.rewritten.get_mut(index).and_then(Option::take) {
-            document.text = text;
-        }
-        report.kept.count(&document.text);
-        kept_rows.push(row);
-        builder.push(document);
-    }
-    Ok((builder.finish()?, kept_rows))
 }
 
 #[cfg(test)]

@@ -1,46 +1,120 @@
 //! What the stage tells of its work: how many documents came and went, where, and why.
+//!
+//! Every part can be added to its like in any order with the same result, so the report does not depend on workers.
 
 use std::collections::BTreeMap;
 
-use psann_core::Error;
+use psann_core::plan::Component;
+use psann_core::{Error, Verdicts};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::distribution::Distribution;
+use super::rows::Place;
 
 /// An amount of text.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SplitReport {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
     /// Number of documents.
     pub documents: u64,
     /// Bytes of text.
     pub bytes: u64,
 }
 
-impl SplitReport {
-    /// Adds one document with this text.
-    pub fn count(&mut self, text: &str) {
+impl Amount {
+    /// Adds one document with so many bytes of text.
+    pub fn count(&mut self, bytes: u64) {
         self.documents += 1;
-        self.bytes += text.len() as u64;
+        self.bytes += bytes;
     }
 
     /// Adds another amount.
-    pub fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: Self) {
         self.documents += other.documents;
         self.bytes += other.bytes;
     }
 }
 
-/// What one filter did.
+/// A document that a filter dropped, for people to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its place.
+    pub document: String,
+    /// The source's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How its text starts.
+    pub excerpt: String,
+    /// The numbers behind the verdict.
+    pub details: Value,
+}
+
+/// Samples kept per reason.
+const SAMPLES: usize = 3;
+/// Characters shown of a sample.
+const EXCERPT: usize = 240;
+
+/// The start of a text, for people.
+pub fn excerpt(text: &str) -> String {
+    let mut short: String = text.chars().take(EXCERPT).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+impl Sample {
+    fn order(&self) -> u64 {
+        self.document.parse().map_or(u64::MAX, order)
+    }
+}
+
+/// Which samples are kept is decided by a hash of the place: any three, but always the same.
+fn order(place: Place) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&place.0.to_le_bytes())
+}
+
+/// Groups of copies that a filter found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clusters {
+    /// Number of groups with two members or more.
+    pub clusters: u64,
+    /// Groups by size, rounded to two digits.
+    pub sizes: Distribution,
+    /// Size of the largest one.
+    pub largest: u64,
+}
+
+/// What one filter did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FilterReport {
-    /// Its name.
+    /// Its name; `c4-2` when the recipe uses it again.
     pub name: String,
     /// What reached it.
-    pub seen: SplitReport,
-    /// What it kept.
-    pub kept: SplitReport,
-    /// Documents dropped, by reason.
-    pub dropped: BTreeMap<String, u64>,
+    pub seen: Amount,
+    /// What it kept, as it left it.
+    pub kept: Amount,
+    /// What it dropped, by reason.
+    pub dropped: BTreeMap<String, Amount>,
     /// What it repaired, by name.
     pub counts: BTreeMap<String, u64>,
+    /// Whether a document had the column it needs; always when it needs none.
+    pub had_column: bool,
+    /// Its scores.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, Distribution>,
+    /// Some of what it dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub samples: BTreeMap<String, Vec<Sample>>,
+    /// The groups of copies, of filters that look for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<Clusters>,
+    /// What the filter itself reports.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
 }
 
 impl FilterReport {
@@ -49,38 +123,116 @@ impl FilterReport {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// Adds what the filter did to another batch.
-    pub fn add(&mut self, other: &Self) {
-        self.seen.add(&other.seen);
-        self.kept.add(&other.kept);
-        for (into, from) in [(&mut self.dropped, &other.dropped), (&mut self.counts, &other.counts)] {
-            for (name, count) in from {
-                *into.entry(name.clone()).or_default() += count;
-            }
+    /// Notes a document that is dropped; `sample` is asked for when it is one to show.
+    pub fn drop_one(&mut self, reason: &str, bytes: u64, place: Place, sample: impl FnOnce() -> Sample) {
+        if !self.dropped.contains_key(reason) {
+            self.dropped.insert(reason.to_owned(), Amount::default());
+            self.samples.insert(reason.to_owned(), Vec::new());
         }
+        if let Some(amount) = self.dropped.get_mut(reason) {
+            amount.count(bytes);
+        }
+        if let Some(samples) = self.samples.get_mut(reason)
+            && (samples.len() < SAMPLES || samples.last().is_some_and(|last| order(place) < last.order()))
+        {
+            add_sample(samples, sample());
+        }
+    }
+
+    /// Notes counts and scores of a batch.
+    pub fn note(&mut self, verdicts: &Verdicts) {
+        for (name, count) in &verdicts.counts {
+            *self.counts.entry((*name).to_owned()).or_default() += count;
+        }
+        for (name, values) in &verdicts.scores {
+            let distribution = self.scores.entry((*name).to_owned()).or_default();
+            values.iter().for_each(|value| distribution.add(*value));
+        }
+    }
+
+    /// Adds what the filter did to other documents.
+    pub fn add(&mut self, other: &Self) {
+        self.seen.add(other.seen);
+        self.kept.add(other.kept);
+        self.had_column |= other.had_column;
+        for (reason, amount) in &other.dropped {
+            self.dropped.entry(reason.clone()).or_default().add(*amount);
+        }
+        for (name, count) in &other.counts {
+            *self.counts.entry(name.clone()).or_default() += count;
+        }
+        for (name, distribution) in &other.scores {
+            self.scores.entry(name.clone()).or_default().merge(distribution);
+        }
+        for (reason, samples) in &other.samples {
+            let mine = self.samples.entry(reason.clone()).or_default();
+            samples.iter().for_each(|sample| add_sample(mine, sample.clone()));
+        }
+    }
+
+    /// Documents dropped for any reason.
+    pub fn dropped_documents(&self) -> u64 {
+        self.dropped.values().map(|amount| amount.documents).sum()
     }
 }
 
+fn add_sample(samples: &mut Vec<Sample>, sample: Sample) {
+    let order = sample.order();
+    if samples.len() == SAMPLES && samples.last().is_some_and(|last| last.order() <= order) {
+        return;
+    }
+    let at = samples.partition_point(|other| other.order() < order);
+    samples.insert(at, sample);
+    samples.truncate(SAMPLES);
+}
+
+/// The scores of one document, as an object.
+pub fn scores_of(verdicts: &Verdicts, row: usize) -> Value {
+    let scores = verdicts.scores.iter().filter_map(|(name, values)| {
+        let value = values.get(row).copied().filter(|value| value.is_finite())?;
+        // Enough digits to see why, few enough to read.
+        Some(((*name).to_owned(), serde_json::json!((value * 1e6).round() / 1e6)))
+    });
+    Value::Object(scores.collect::<Map<_, _>>())
+}
+
 /// What the stage did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PrepareReport {
     /// What the source gave.
-    pub read: SplitReport,
+    pub read: Amount,
     /// What the source left out or repaired, by reason.
     pub skipped: BTreeMap<String, u64>,
     /// The filters, in order.
     pub filters: Vec<FilterReport>,
     /// What is left to learn from.
-    pub train: SplitReport,
+    pub train: Amount,
     /// What is held out.
-    pub validation: SplitReport,
+    pub validation: Amount,
+    /// What it was made of and how.
+    pub made_of: MadeOf,
+}
+
+/// The parameters behind a corpus.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MadeOf {
+    /// Version of this program.
+    pub psann: String,
+    /// The source.
+    pub source: Option<Component>,
+    /// Fingerprint of what the source held.
+    pub source_identity: String,
+    /// The filters with the options that were given.
+    pub filters: Vec<Component>,
+    /// What the source has to say of itself.
+    pub notes: Vec<String>,
 }
 
 impl PrepareReport {
     /// Adds what a reader left out.
-    pub fn note_skipped(&mut self, skipped: BTreeMap<String, u64>) {
+    pub fn note_skipped(&mut self, skipped: &BTreeMap<String, u64>) {
         for (reason, count) in skipped {
-            *self.skipped.entry(reason).or_default() += count;
+            *self.skipped.entry(reason.clone()).or_default() += count;
         }
     }
 
@@ -97,10 +249,22 @@ impl PrepareReport {
         )
     }
 
-    /// What a user should look at: text that was left out or repaired on the way in.
+    /// What a user should look at: text that was left out on the way in, and filters that did nothing or everything.
     pub fn warnings(&self) -> Vec<String> {
-        let skipped = self.skipped.iter().map(|(reason, count)| format!("the source: {count} × {reason}"));
-        skipped.collect()
+        let mut warnings: Vec<String> =
+            self.skipped.iter().map(|(reason, count)| format!("the source: {count} × {reason}")).collect();
+        for filter in self.filters.iter().filter(|filter| filter.seen.documents > 0) {
+            let name = &filter.name;
+            let seen = filter.seen.documents;
+            if !filter.had_column {
+                warnings.push(format!("filter `{name}` did nothing: no document has the column it reads"));
+            } else if filter.kept.documents == 0 {
+                warnings.push(format!("filter `{name}` dropped everything it saw ({seen} documents)"));
+            } else if filter.dropped.is_empty() && filter.counts.values().all(|count| *count == 0) && seen >= 1000 {
+                warnings.push(format!("filter `{name}` dropped nothing of {seen} documents"));
+            }
+        }
+        warnings
     }
 
     /// The error of a corpus of which nothing is left.
@@ -112,21 +276,68 @@ impl PrepareReport {
             return Error::new(format!("no document was read{why}"))
                 .hint("check that the source names the right files and that they are not empty");
         }
-        let drops: Vec<String> = self
-            .filters
-            .iter()
-            .flat_map(|filter| {
-                filter
-                    .dropped
-                    .iter()
-                    .map(move |(reason, count)| format!("`{}` dropped {count} for `{reason}`", filter.name))
-            })
-            .collect();
+        let of_filter = |filter: &FilterReport| {
+            let name = filter.name.clone();
+            let line =
+                |(reason, amount): (&String, &Amount)| format!("`{name}` dropped {} for `{reason}`", amount.documents);
+            filter.dropped.iter().map(line).collect::<Vec<_>>()
+        };
+        let drops: Vec<String> = self.filters.iter().flat_map(of_filter).collect();
         Error::new(format!("no document is left of {}: {}", self.read.documents, drops.join(", ")))
             .hint("loosen the filter that dropped most")
     }
 }
 
+/// A sample of a dropped document.
+pub fn sample(place: Place, id: Option<&str>, url: Option<&str>, text: &str, details: Value) -> Sample {
+    Sample {
+        document: place.to_string(),
+        id: id.map(str::to_owned),
+        url: url.map(str::to_owned),
+        excerpt: excerpt(text),
+        details,
+    }
+}
+
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_samples_stay_whatever_the_order() {
+        let sample = |row: u64| sample(Place::new(0, row), None, None, "text", Value::Null);
+        let mut forwards = FilterReport::new("f");
+        (0..50).for_each(|row| forwards.drop_one("r", 10, Place::new(0, row), || sample(row)));
+        let mut parts = [FilterReport::new("f"), FilterReport::new("f")];
+        (0..50).rev().for_each(|row| parts[row as usize % 2].drop_one("r", 10, Place::new(0, row), || sample(row)));
+        let mut merged = FilterReport::new("f");
+        parts.iter().for_each(|part| merged.add(part));
+        assert_eq!(merged, forwards);
+        assert_eq!(merged.samples["r"].len(), SAMPLES);
+        assert_eq!(merged.dropped["r"], Amount { documents: 50, bytes: 500 });
+    }
+
+    #[test]
+    fn filters_that_do_nothing_or_everything_are_told_of() {
+        let filter = |name: &str, kept: u64, had_column: bool| FilterReport {
+            seen: Amount { documents: 2000, bytes: 1 },
+            kept: Amount { documents: kept, bytes: 1 },
+            had_column,
+            ..FilterReport::new(name)
+        };
+        let filters = vec![filter("idle", 2000, true), filter("all", 0, true), filter("blind", 2000, false)];
+        let report = PrepareReport { filters, ..PrepareReport::default() };
+        assert_eq!(
+            report.warnings(),
+            [
+                "filter `idle` dropped nothing of 2000 documents",
+                "filter `all` dropped everything it saw (2000 documents)",
+                "filter `blind` did nothing: no document has the column it reads",
+            ]
+        );
+    }
 }

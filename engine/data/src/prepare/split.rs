@@ -1,42 +1,55 @@
 //! Which documents are held out for validation. The choice depends on a document's place in the source alone, so that it
 //! is the same for any number of workers and stays when other documents are filtered away.
 
-use std::path::Path;
+use super::rows::Place;
 
-use psann_core::{Document, Result};
+/// The choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice(Rule);
 
-use super::SplitReport;
-use crate::documents::{Split, Writer, read_documents};
-
-/// Whether document `row` of `partition` is held out.
-pub fn held_out(seed: u64, partition: usize, row: u64, share: f64) -> bool {
-    let mut hasher = blake3::Hasher::new();
-    for part in [seed, partition as u64, row] {
-        hasher.update(&part.to_le_bytes());
-    }
-    let mut first = [0; 8];
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    // 2^-64: the hash as a fraction of one.
-    (u64::from_le_bytes(first) as f64) * 5.421_010_862_427_522e-20 < share
+#[derive(Debug, Clone, PartialEq)]
+enum Rule {
+    /// Each document with a probability.
+    Chance { seed: u64, share: f64 },
+    /// Every n-th of what is left, at least one: for corpora so small that chance left one split without documents.
+    Every { every: u64, first: Vec<u64> },
 }
 
-/// Chance left one split of a tiny corpus without documents: every n-th document is held out instead, at least one.
-pub fn rebalance(directory: &Path, share: f64) -> Result<(SplitReport, SplitReport)> {
-    let mut documents: Vec<Document> = Vec::new();
-    for split in [Split::Train, Split::Validation] {
-        for document in read_documents(directory, split)? {
-            documents.push(document?);
+impl Choice {
+    /// Holds out each document with probability `share`.
+    pub fn by_chance(seed: u64, share: f64) -> Self {
+        Self(Rule::Chance { seed, share })
+    }
+
+    /// Holds out about `share` of `documents`, and at least one. `first` is the ordinal of the first document that is
+    /// left of each segment.
+    pub fn every(share: f64, documents: u64, first: Vec<u64>) -> Self {
+        let every = ((1.0 / share.max(1e-9)).round() as u64).clamp(2, documents.max(2));
+        Self(Rule::Every { every, first })
+    }
+
+    /// The ordinal among what is left of the first document of a segment.
+    pub fn first_ordinal(&self, segment: usize) -> u64 {
+        match &self.0 {
+            Rule::Chance { .. } => 0,
+            Rule::Every { first, .. } => first[segment],
         }
     }
-    let every = ((1.0 / share.max(1e-9)).round() as usize).clamp(2, documents.len());
-    let mut train = Writer::create(directory, Split::Train)?;
-    let mut validation = Writer::create(directory, Split::Validation)?;
-    for (index, document) in documents.into_iter().enumerate() {
-        if index % every == every - 1 { validation.push(document)? } else { train.push(document)? }
+
+    /// Whether the document at `place`, the `ordinal`-th of what is left, is held out.
+    pub fn held_out(&self, place: Place, ordinal: u64) -> bool {
+        match &self.0 {
+            Rule::Every { every, .. } => ordinal % every == every - 1,
+            Rule::Chance { seed, share } => {
+                let mut hasher = blake3::Hasher::new();
+                for part in [*seed, place.partition() as u64, place.row()] {
+                    hasher.update(&part.to_le_bytes());
+                }
+                let mut first = [0; 8];
+                first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+                // 2^-64: the hash as a fraction of one.
+                (u64::from_le_bytes(first) as f64) * 5.421_010_862_427_522e-20 < *share
+            }
+        }
     }
-    let report = |writer: &Writer| SplitReport { documents: writer.documents, bytes: writer.bytes };
-    let reports = (report(&train), report(&validation));
-    train.publish()?;
-    validation.publish()?;
-    Ok(reports)
 }
