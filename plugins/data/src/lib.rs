@@ -1,4 +1,5 @@
 //! The built-in plugins that read and judge documents: sources and filters. None of them knows libtorch.
 
+pub mod address;
 pub mod filters;
 pub mod sources;

@@ -1,3 +1,7 @@
 //! What is kept of the documents, and why.
 
+pub mod exact;
+pub mod keep;
+pub mod minhash;
 pub mod normalize;
+pub mod url;
