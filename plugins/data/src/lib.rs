@@ -1,5 +1,6 @@
 //! The built-in plugins that read and judge documents: sources and filters. None of them knows libtorch.
 
 pub mod address;
+pub mod benchmarks;
 pub mod filters;
 pub mod sources;

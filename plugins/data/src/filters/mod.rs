@@ -3,5 +3,6 @@
 pub mod exact;
 pub mod keep;
 pub mod minhash;
+pub mod decontaminate;
 pub mod normalize;
 pub mod url;
