@@ -39,6 +39,10 @@ fn main() {
             notes += keys.notes.iter().filter(|note| !note.is_empty()).count();
         }
         let seconds = start.elapsed().as_secs_f64();
-        println!("{:.1} MB at {:.0} MB/s, {entries} keys, {notes} notes", bytes as f64 / 1e6, bytes as f64 / 1e6 / seconds);
+        println!(
+            "{:.1} MB at {:.0} MB/s, {entries} keys, {notes} notes",
+            bytes as f64 / 1e6,
+            bytes as f64 / 1e6 / seconds
+        );
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Nothing here fetches, tokenizes or scores anything: a reader turns a file into named fields.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use psann_core::{Error, Result};
@@ -25,7 +26,7 @@ pub struct Benchmark {
     pub split: String,
     /// Where it lay.
     pub file: PathBuf,
-    /// Hash of the file's bytes.
+    /// Hash of the bytes of its tables.
     pub digest: String,
     /// The items, in the order of the file.
     pub items: Vec<Item>,
@@ -72,7 +73,10 @@ impl Found {
         } else {
             format!("{}/{}", self.set, self.split)
         };
-        let items = self.layout.items(&prefix, &rows)?;
+        let mut items = self.layout.items(&prefix, &rows)?;
+        if self.layout == Layout::Piqa {
+            labels(&self.files, &mut items)?;
+        }
         if items.is_empty() {
             return Err(Error::new(format!("`{}` has no item of `{}`", names(&self.files), self.set))
                 .hint(format!("it is read as {}", self.layout.expects())));
@@ -85,6 +89,40 @@ impl Found {
             items,
         })
     }
+}
+
+/// PIQA is published with the right solutions in a file of their own, one number a line: `valid-labels.lst` beside
+/// `valid.jsonl`.
+fn labels(files: &[PathBuf], items: &mut [Item]) -> Result<()> {
+    let Some(file) = files.first() else { return Ok(()) };
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let beside = file.with_file_name(format!("{stem}-labels.lst"));
+    if !beside.is_file() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&beside)
+        .map_err(|e| Error::new(format!("cannot read `{}`", beside.display())).because(e))?;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() != items.len() {
+        return Err(Error::new(format!(
+            "`{}` has {} labels for the {} items of `{}`",
+            beside.display(),
+            lines.len(),
+            items.len(),
+            file.display()
+        ))
+        .hint("take both files from the same release"));
+    }
+    for (index, (line, item)) in lines.iter().zip(items).enumerate() {
+        if let Content::Solutions { gold, .. } = &mut item.content {
+            let label = line.parse().ok().filter(|label| *label < 2).ok_or_else(|| {
+                Error::new(format!("line {} of `{}` is `{line}`", index + 1, beside.display()))
+                    .hint("a label is 0 or 1")
+            })?;
+            *gold = Some(label);
+        }
+    }
+    Ok(())
 }
 
 fn names(files: &[PathBuf]) -> String {
