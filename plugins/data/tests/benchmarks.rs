@@ -1,5 +1,7 @@
 //! Readers of the public benchmarks: the same items whatever the file, and errors that say what was expected where.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -135,6 +137,13 @@ fn files_of_users_have_questions_answers_passages_and_texts() {
     assert_eq!((exam.split.as_str(), exam.items[0].id.as_str(), exam.items[1].id.as_str()), ("all", "a", "exam-1"));
     let Content::Question { answers, .. } = &exam.items[0].content else { panic!() };
     assert_eq!(answers, &["I", "you"]);
+}
+
+#[test]
+fn an_id_that_is_there_twice_names_one_item() {
+    let folder = written("exam.jsonl", &"{\"id\": \"a\", \"text\": \"t\"}\n".repeat(2));
+    let ids: Vec<_> = one(folder.path(), "exam").items.into_iter().map(|item| item.id).collect();
+    assert_eq!(ids, ["a", "exam-1"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The golden contamination cases: planted items must be found, clean documents must stay, whatever the guard decides.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::{HashMap, HashSet};
 
 use psann_core::filter::{Evidence, Judgement, Keys, Rule};
@@ -185,6 +187,7 @@ fn the_report_names_clean_and_contaminated_items() {
         assert!(of_set.is_subset(&contaminated.iter().map(String::as_str).collect()), "{set}");
     }
     assert_eq!(ids("lambada_openai", "contaminated").len(), ids("lambada", "contaminated").len());
+    assert!(clean["sets"]["piqa"]["files"]["validation"].is_string());
     let full = file("contamination.json");
     let example = &full["sets"]["hellaswag"]["found"]["hellaswag-8"];
     assert_eq!(example["documents"], 1);

@@ -1,5 +1,7 @@
 //! What the columns of each public benchmark mean.
 
+use std::collections::HashSet;
+
 use psann_core::Result;
 
 use super::{Item, Row};
@@ -141,13 +143,15 @@ impl Layout {
             return articles(prefix, rows);
         }
         let mut items = Vec::with_capacity(rows.len());
+        let mut taken = HashSet::new();
         for (index, row) in rows.iter().enumerate() {
             let own = match self {
                 Self::Winogrande => row.fields.get("qID").and_then(|id| id.as_str()).map(str::to_owned),
                 Self::Other => row.fields.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
                 _ => None,
             };
-            let id = own.unwrap_or_else(|| format!("{prefix}-{index}"));
+            // An id that two rows share names neither.
+            let id = own.filter(|id| taken.insert(id.clone())).unwrap_or_else(|| format!("{prefix}-{index}"));
             items.push(Item { id, content: self.content(row)? });
         }
         Ok(items)

@@ -81,7 +81,14 @@ pub struct Decontaminate {
 struct Loaded {
     items: Vec<Item>,
     index: Index,
-    identity: String,
+    files: Vec<EvalFile>,
+}
+
+/// A split of a set, as it was read.
+struct EvalFile {
+    set: String,
+    split: String,
+    digest: String,
 }
 
 /// An item that a document has something in common with.
@@ -145,16 +152,14 @@ impl Loaded {
             Some(Paths::Many(paths)) => paths.iter().map(PathBuf::from).collect(),
         };
         let mut items = Vec::new();
-        let mut identity = blake3::Hasher::new();
+        let mut files = Vec::new();
         for found in benchmarks::find(&paths, &options.sets)? {
             let benchmark = found.read()?;
-            for text in [&benchmark.set, &benchmark.split, &benchmark.digest] {
-                identity.update(text.as_bytes()).update(b"\n");
-            }
             items.extend(items::items(&benchmark, found.layout, &options.rules));
+            files.push(EvalFile { set: benchmark.set, split: benchmark.split, digest: benchmark.digest });
         }
         let index = Index::new(&items);
-        Ok(Self { items, index, identity: identity.finalize().to_hex().to_string() })
+        Ok(Self { items, index, files })
     }
 
     /// Finds what `text` shares with the items.
@@ -215,7 +220,9 @@ impl Filter for Decontaminate {
     }
 
     fn identity(&self) -> Result<String> {
-        Ok(self.loaded()?.identity.clone())
+        let line = |file: &EvalFile| format!("{} {} {}\n", file.set, file.split, file.digest);
+        let lines: String = self.loaded()?.files.iter().map(line).collect();
+        Ok(blake3::hash(lines.as_bytes()).to_hex().to_string())
     }
 
     fn corpus(&self) -> Option<&dyn CorpusFilter> {
@@ -262,7 +269,8 @@ impl Evidence for Decontaminate {
     }
 
     fn conclude(&self, judgements: &mut dyn Iterator<Item = Result<(String, Judgement)>>) -> Result<Conclusion> {
-        report::conclude(&self.loaded()?.items, &self.options, judgements)
+        let loaded = self.loaded()?;
+        report::conclude(&loaded.items, &loaded.files, &self.options, judgements)
     }
 }
 

@@ -7,12 +7,13 @@ use psann_core::filter::{Conclusion, Judgement};
 use psann_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::DecontaminateOptions;
 use super::items::Item;
+use super::{DecontaminateOptions, EvalFile};
 
 /// The whole story.
 const CONTAMINATION: &str = "contamination.json";
-/// What evaluation reads: `{"sets": {NAME: {"clean": [ID, …], "contaminated": [ID, …]}}}`.
+/// What evaluation reads: `{"sets": {NAME: {"files": {SPLIT: DIGEST}, "clean": [ID, …], "contaminated": [ID, …]}}}`; with
+/// the digests it can tell whether it asks the same items.
 const CLEAN_ITEMS: &str = "clean_items.json";
 
 /// What was found of one item.
@@ -33,11 +34,13 @@ struct Set<'a> {
     contaminated: Vec<&'a str>,
     documents: u64,
     formulas: u64,
+    files: Map<String, Value>,
     items: Map<String, Value>,
 }
 
 pub fn conclude(
     items: &[Item],
+    files: &[EvalFile],
     options: &DecontaminateOptions,
     judgements: &mut dyn Iterator<Item = Result<(String, Judgement)>>,
 ) -> Result<Conclusion> {
@@ -45,6 +48,9 @@ pub fn conclude(
         items.iter().enumerate().map(|(index, item)| ((item.set.as_str(), item.id.as_str()), index)).collect();
     let mut found: Vec<Option<Found>> = items.iter().map(|_| None).collect();
     let mut sets: BTreeMap<&str, Set> = BTreeMap::new();
+    for file in files {
+        sets.entry(&file.set).or_default().files.insert(file.split.clone(), Value::from(file.digest.as_str()));
+    }
     let mut documents = 0u64;
     let mut formulas = 0u64;
     for judgement in judgements {
@@ -101,7 +107,7 @@ pub fn conclude(
         }),
     });
     let clean = json!({
-        "sets": per_set(&|set| json!({"clean": set.clean, "contaminated": set.contaminated})),
+        "sets": per_set(&|set| json!({"files": set.files, "clean": set.clean, "contaminated": set.contaminated})),
     });
     let files = vec![(CONTAMINATION.to_owned(), text(&full)?), (CLEAN_ITEMS.to_owned(), text(&clean)?)];
     Ok(Conclusion { report, files })

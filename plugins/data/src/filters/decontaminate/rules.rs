@@ -164,7 +164,7 @@ impl Rules {
             }
             Layout::Winogrande => {
                 let WinograndeRule { whole, run } = self.winogrande;
-                Rule { whole, run, ..none }
+                Rule { run, whole, ..none }
             }
             Layout::Other => {
                 let OtherRule { run, cover, whole_below } = self.other;
