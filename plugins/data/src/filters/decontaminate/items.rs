@@ -1,5 +1,6 @@
 //! The items to look for, each as the texts that would give it away: a paragraph, a context with an ending filled in.
 
+use super::matching::LONG_GRAM;
 use super::rules::{Rule, Rules};
 use super::words::words;
 use crate::benchmarks::{Benchmark, Content, Layout};
@@ -15,6 +16,8 @@ pub struct Item {
     pub rule: Rule,
     /// Its texts.
     pub parts: Vec<Part>,
+    /// With fewer shared words than this no rule can be satisfied.
+    pub least: usize,
 }
 
 /// One text of an item.
@@ -32,13 +35,29 @@ const MARKERS: [&str; 4] = ["[header]", "[title]", "[step]", "[substeps]"];
 /// The items of a benchmark.
 pub fn items(benchmark: &Benchmark, layout: Layout, rules: &Rules) -> Vec<Item> {
     let rule = rules.of(layout);
-    let item = |item: &crate::benchmarks::Item| Item {
-        set: benchmark.set.clone(),
-        id: item.id.clone(),
-        rule,
-        parts: parts(&item.content),
+    let item = |item: &crate::benchmarks::Item| {
+        let parts = parts(&item.content);
+        let least = parts.iter().map(|part| least(part, &rule)).min().unwrap_or_default();
+        Item { set: benchmark.set.clone(), id: item.id.clone(), rule, parts, least }
     };
     benchmark.items.iter().map(item).collect()
+}
+
+/// A document that shares a stray n-gram with an item is common, and need not be looked at closely.
+fn least(part: &Part, rule: &Rule) -> usize {
+    let length = part.words.len();
+    if length < rule.whole_below {
+        return length;
+    }
+    let rules = [
+        (rule.paragraph > 0, length),
+        (rule.whole, length),
+        (rule.run > 0, rule.run),
+        (rule.final_run > 0, rule.final_run),
+        (rule.cover > 0.0 && part.covers, (rule.cover * length as f64) as usize),
+        (rule.share > 0.0, LONG_GRAM),
+    ];
+    rules.into_iter().filter(|(on, _)| *on).map(|(_, words)| words).min().unwrap_or(usize::MAX)
 }
 
 fn parts(content: &Content) -> Vec<Part> {

@@ -12,7 +12,7 @@ use super::items::{Item, Part};
 use super::rules::Rule;
 
 /// Words of the n-grams whose share of an article is counted: six 8-grams in a row.
-const LONG_GRAM: usize = 13;
+pub const LONG_GRAM: usize = 13;
 
 /// Words that follow one another in a part of an item and in the document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -208,9 +208,7 @@ impl Filter for Decontaminate {
         let mut looking = Looking::default();
         for (row, text) in batch.texts().enumerate() {
             loaded.look(text, &mut looking);
-            let facts = note::facts(loaded, &looking, text);
-            let fired = facts.iter().filter(|(_, facts)| facts.fired.is_some());
-            if let Some(run) = fired.map(|(_, facts)| facts.run).max() {
+            if let Some(run) = Note::new(loaded, &looking, text).longest() {
                 verdicts.count("documents contaminated", 1);
                 verdicts.score("longest run", row, run as f64);
                 verdicts.dropped[row] = (self.options.action == Action::Drop).then_some(CONTAMINATED);

@@ -32,29 +32,27 @@ pub struct Note {
 struct Candidate {
     item: u32,
     runs: Vec<Run>,
+    /// Words of the longest run.
+    words: usize,
     snippet: String,
 }
 
 /// What the document that was looked at has in common with each item.
 pub(super) fn facts(loaded: &Loaded, looking: &Looking, text: &str) -> Vec<(u32, Facts)> {
-    let (located, _) = locate(loaded, looking, text);
+    let mut located = runs(&loaded.index, &loaded.items, &looking.hits);
+    let places = places(text);
+    for one in &mut located {
+        one.run.line = is_line(text, &places, one);
+    }
     let weighed = |runs: &[Located]| (runs[0].item, weigh(loaded.item(runs), &of_item(runs), &|_| false));
     located.chunk_by(|a, b| a.item == b.item).map(weighed).collect()
 }
 
-/// The runs of the document, sorted by item, and where its words stand.
-fn locate(loaded: &Loaded, looking: &Looking, text: &str) -> (Vec<Located>, Vec<Range<usize>>) {
-    if looking.hits.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    let mut located = runs(&loaded.index, &loaded.items, &looking.hits);
-    // A second look, only at documents that share something: where words and lines are.
-    let mut places: Vec<Range<usize>> = Vec::with_capacity(looking.words.len());
+/// Where the words of a text stand.
+fn places(text: &str) -> Vec<Range<usize>> {
+    let mut places = Vec::new();
     each_word(text, &mut Scratch::default(), |_, place| places.push(place));
-    for one in &mut located {
-        one.run.line = is_line(text, &places, one);
-    }
-    (located, places)
+    places
 }
 
 /// The runs of one item, each once.
@@ -66,16 +64,34 @@ fn of_item(located: &[Located]) -> Vec<Run> {
 }
 
 impl Note {
+    /// What to remember of the document that was looked at.
     pub(super) fn new(loaded: &Loaded, looking: &Looking, text: &str) -> Self {
-        let (located, places) = locate(loaded, looking, text);
+        let mut located = runs(&loaded.index, &loaded.items, &looking.hits);
+        // The places are only needed for the few documents that share more than a stray n-gram.
+        let mut found = None;
         let mut candidates = Vec::new();
-        for group in located.chunk_by(|a, b| a.item == b.item) {
+        for group in located.chunk_by_mut(|a, b| a.item == b.item) {
+            let item = loaded.item(group);
+            if group.iter().map(|one| one.run.words as usize).sum::<usize>() < item.least {
+                continue;
+            }
+            let places = found.get_or_insert_with(|| places(text));
+            for one in group.iter_mut() {
+                one.run.line = is_line(text, places, one);
+            }
             let runs = of_item(group);
-            if weigh(loaded.item(group), &runs, &|_| false).fired.is_some() {
-                candidates.push(Candidate { item: group[0].item, runs, snippet: snippet(text, &places, group) });
+            let facts = weigh(item, &runs, &|_| false);
+            if facts.fired.is_some() {
+                let snippet = snippet(text, places, group);
+                candidates.push(Candidate { item: group[0].item, runs, words: facts.run, snippet });
             }
         }
         Self { version: VERSION, candidates }
+    }
+
+    /// The longest run of all, when every n-gram counts.
+    pub fn longest(&self) -> Option<usize> {
+        self.candidates.iter().map(|candidate| candidate.words).max()
     }
 
     pub fn is_empty(&self) -> bool {
