@@ -84,6 +84,7 @@ fn every_format_gives_the_same_items() {
     for (file, name) in [
         ("wikitext/test.parquet", "wikitext-2-raw-v1/test-00000-of-00001.parquet"),
         ("wikitext/wiki.test.raw", "wikitext2/wiki.test.raw"),
+        ("wikitext/wiki.test.raw", "wiki.test.raw"),
         ("wikitext/test.jsonl", "Wikitext/deep/er/wiki.test.jsonl"),
     ] {
         assert_eq!(one(copy(file, name).path(), "wikitext").items, one(&evals(), "wikitext").items, "{file}");

@@ -65,9 +65,12 @@ pub fn find(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>> {
 }
 
 fn place(path: &Path) -> (String, Option<Layout>, PathBuf) {
-    match Layout::of(&name(path)) {
+    let name = name(path);
+    // Nothing else is published in these formats: `wiki.test.raw`.
+    let wikitext = path.extension().is_some_and(|end| end == "raw" || end == "tokens");
+    match Layout::of(if wikitext { "wikitext" } else { &name }) {
         Some((layout, set)) => (set.to_owned(), Some(layout), path.to_owned()),
-        None => (name(path), None, path.to_owned()),
+        None => (name, None, path.to_owned()),
     }
 }
 

@@ -247,3 +247,68 @@ fn fired(evidence: &Facts, rule: &Rule, length: usize) -> Option<&'static str> {
         (rule.cover > 0.0 && evidence.cover >= rule.cover).then_some("cover")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words of a small alphabet, so that texts share much.
+    fn text() -> impl Strategy<Value = Vec<u64>> {
+        let word = prop_oneof![4 => Just(0u64), 1 => 1..4u64];
+        let mixed = |word: u64| (word + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+        proptest::collection::vec(word.prop_map(mixed), 0..40)
+    }
+
+    fn facts(item: &Item, document: &[u64], frequent: &dyn Fn(u64) -> bool) -> Facts {
+        let items = std::slice::from_ref(item);
+        let index = Index::new(items);
+        let mut hits = Hits::default();
+        index.hits(document, &mut hits);
+        let runs: Vec<Run> = runs(&index, items, &hits).into_iter().map(|one| one.run).collect();
+        weigh(item, &runs, frequent)
+    }
+
+    fn item(words: Vec<u64>, rule: Rule) -> Item {
+        let parts = vec![Part { words, covers: true }];
+        Item { set: "set".into(), id: "set-0".into(), rule, parts, least: 0 }
+    }
+
+    /// Whether `words[at..at + length]` is somewhere in `document`.
+    fn has(words: &[u64], at: usize, length: usize, document: &[u64]) -> bool {
+        words.get(at..at + length).is_some_and(|gram| document.windows(length).any(|window| window == gram))
+    }
+
+    proptest! {
+        #[test]
+        fn facts_are_what_comparing_all_places_gives(words in text(), document in text()) {
+            let facts = facts(&item(words.clone(), Rule::default()), &document, &|_| false);
+            let n = words.len();
+            let longest = |ends: &dyn Fn(usize) -> bool| {
+                let spans = (0..n).flat_map(|at| (GRAM..=n - at).map(move |length| (at, length)));
+                spans.filter(|(at, length)| ends(at + length) && has(&words, *at, *length, &document))
+                    .map(|(_, length)| length).max().unwrap_or(0)
+            };
+            prop_assert_eq!(facts.run, longest(&|_| true));
+            prop_assert_eq!(facts.final_run, longest(&|end| end == n));
+            let shared = |length: usize| (0..(n + 1).saturating_sub(length)).filter(|at| has(&words, *at, length, &document)).collect::<Vec<_>>();
+            let grams = shared(GRAM);
+            let covered = (0..n).filter(|word| grams.iter().any(|at| (*at..at + GRAM).contains(word))).count();
+            let share = |there: usize, of: usize| if there == 0 { 0.0 } else { there as f64 / of as f64 };
+            prop_assert_eq!(facts.cover, share(covered, n));
+            prop_assert_eq!(facts.grams, share(grams.len(), (n + 1).saturating_sub(GRAM)));
+            prop_assert_eq!(facts.share, share(shared(LONG_GRAM).len(), (n + 1).saturating_sub(LONG_GRAM)));
+            prop_assert_eq!(facts.whole, n >= GRAM && has(&words, 0, n, &document));
+        }
+
+        #[test]
+        fn frequent_ngrams_never_add_evidence(words in text(), document in text(), salt in any::<u64>()) {
+            let rule = Rule { run: 9, final_run: 8, cover: 0.5, share: 0.3, whole: true, ..Rule::default() };
+            let item = item(words, rule);
+            let fired = |frequent: &dyn Fn(u64) -> bool| facts(&item, &document, frequent).fired.is_some();
+            prop_assert!(fired(&|_| false) || !fired(&|key| (key ^ salt).count_ones() % 3 == 0));
+            prop_assert!(!fired(&|_| true));
+        }
+    }
+}

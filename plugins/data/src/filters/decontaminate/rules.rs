@@ -177,12 +177,12 @@ impl Rules {
     /// When a run is shorter than what the index can see, or a share is none.
     pub fn check(&self) -> Result<()> {
         let words = [
-            ("wikitext.paragraph", self.wikitext.paragraph),
-            ("wikitext.run", self.wikitext.run),
-            ("lambada.final_run", self.lambada.final_run),
-            ("hellaswag.run", self.hellaswag.run),
-            ("winogrande.run", self.winogrande.run),
-            ("other.run", self.other.run),
+            ("rules.wikitext.paragraph", self.wikitext.paragraph),
+            ("rules.wikitext.run", self.wikitext.run),
+            ("rules.lambada.final_run", self.lambada.final_run),
+            ("rules.hellaswag.run", self.hellaswag.run),
+            ("rules.winogrande.run", self.winogrande.run),
+            ("rules.other.run", self.other.run),
         ];
         for (name, words) in words {
             if (1..GRAM).contains(&words) {
@@ -193,11 +193,11 @@ impl Rules {
             }
         }
         let shares = [
-            ("wikitext.share", self.wikitext.share),
-            ("lambada.cover", self.lambada.cover),
-            ("hellaswag.cover", self.hellaswag.cover),
-            ("piqa.cover", self.piqa.cover),
-            ("other.cover", self.other.cover),
+            ("rules.wikitext.share", self.wikitext.share),
+            ("rules.lambada.cover", self.lambada.cover),
+            ("rules.hellaswag.cover", self.hellaswag.cover),
+            ("rules.piqa.cover", self.piqa.cover),
+            ("rules.other.cover", self.other.cover),
         ];
         for (name, share) in shares {
             if !(0.0..=1.0).contains(&share) {

@@ -230,9 +230,9 @@ fn thresholds_that_make_no_sense_are_refused() {
     };
     assert_eq!(
         message(json!({"hellaswag": {"run": 5}})),
-        "`hellaswag.run` is 5, and runs of fewer than 8 words are not seen"
+        "`rules.hellaswag.run` is 5, and runs of fewer than 8 words are not seen"
     );
-    assert_eq!(message(json!({"piqa": {"cover": 60}})), "`piqa.cover` is 60, and a share is between 0 and 1");
+    assert_eq!(message(json!({"piqa": {"cover": 60}})), "`rules.piqa.cover` is 60, and a share is between 0 and 1");
     assert!(Decontaminate::new(DecontaminateOptions::default()).err().unwrap().to_string().contains("look for"));
 }
 
@@ -249,4 +249,15 @@ fn identity_follows_the_files() {
 fn notes_of_another_version_are_refused() {
     assert!(Note::decode(br#"{"version":0,"candidates":[]}"#).is_err());
     assert!(Note::decode(b"").is_err());
+}
+
+#[test]
+fn recipes_set_single_thresholds() {
+    let (folder, _) = lambada();
+    let evals = folder.path().to_string_lossy();
+    let build = |rules: Value| psann_core::registry::filter("decontaminate", &json!({"evals": evals, "rules": rules}));
+    let filter = build(json!({"lambada": {"final_run": 0, "cover": 0.9}})).unwrap();
+    let half = edited(|words| words.truncate(words.len() * 2 / 3));
+    assert_eq!(filter.apply(&batch(&[&half, PASSAGE])).unwrap().dropped, [None, Some(0)]);
+    assert!(build(json!({"lambada": {"covers": 1}})).err().unwrap().to_string().contains("covers"));
 }
