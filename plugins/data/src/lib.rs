@@ -2,5 +2,6 @@
 
 pub mod address;
 pub mod benchmarks;
+pub mod fasttext;
 pub mod filters;
 pub mod sources;
