@@ -45,9 +45,18 @@ pub(super) struct Label {
 #[derive(Debug)]
 enum Buckets {
     All,
-    /// (bucket, row) by bucket: open addressing, free where the row is [`NONE`], at most half full.
-    Some(Vec<(u32, u32)>),
+    Some(Kept),
     Gone,
+}
+
+/// The rows that pruning kept.
+#[derive(Debug)]
+struct Kept {
+    /// One bit per bucket, folded to sixteen per kept row: most parts of a word are gone, and this says so from a table
+    /// that stays in the cache.
+    maybe: Vec<u64>,
+    /// (bucket, row) by bucket: open addressing, free where the row is [`NONE`], at most half full.
+    slots: Vec<(u32, u32)>,
 }
 
 /// What a word is.
@@ -116,9 +125,7 @@ impl Dictionary {
         let hashed = match &self.buckets {
             _ if self.cut.longest == 0 && self.cut.run <= 1 => 0,
             Buckets::All => self.cut.buckets as usize,
-            Buckets::Some(slots) => {
-                slots.iter().filter(|slot| slot.1 != NONE).map(|slot| slot.1 as usize + 1).max().unwrap_or(0)
-            }
+            Buckets::Some(kept) => kept.rows(),
             Buckets::Gone => 0,
         };
         self.words + hashed
@@ -156,13 +163,7 @@ impl Dictionary {
         let row = match &self.buckets {
             Buckets::All => bucket,
             Buckets::Gone => return None,
-            Buckets::Some(slots) => {
-                let slot = slots[slot_of_bucket(slots, bucket)];
-                if slot.1 == NONE {
-                    return None;
-                }
-                slot.1
-            }
+            Buckets::Some(kept) => kept.row(bucket)?,
         };
         Some(self.words + row as usize)
     }
@@ -199,22 +200,49 @@ fn read_buckets(input: &mut Input, pruned: i64) -> Result<Buckets> {
         return Ok(Buckets::Gone);
     }
     input.expect(pruned as u64, 8)?;
-    let mut slots = vec![(0, NONE); (pruned * 2).next_power_of_two()];
+    let places = (pruned * 2).next_power_of_two();
+    let mut kept = Kept { maybe: vec![0; places.div_ceil(8)], slots: vec![(0, NONE); places] };
     for _ in 0..pruned {
         let (bucket, row) = (input.i32()?, input.count32("as a row")?);
-        let slot = slot_of_bucket(&slots, bucket as u32);
-        slots[slot] = (bucket as u32, row as u32);
+        kept.insert(bucket as u32, row as u32);
     }
-    Ok(Buckets::Some(slots))
+    Ok(Buckets::Some(kept))
 }
 
-/// The slot that holds `bucket`, or the free one where it would stand. Buckets are hashes already: their low bits are
-/// as good as any.
-fn slot_of_bucket(slots: &[(u32, u32)], bucket: u32) -> usize {
-    let mask = slots.len() - 1;
-    let mut slot = bucket as usize & mask;
-    while slots[slot].1 != NONE && slots[slot].0 != bucket {
-        slot = (slot + 1) & mask;
+impl Kept {
+    fn insert(&mut self, bucket: u32, row: u32) {
+        let (word, bit) = self.bit(bucket);
+        self.maybe[word] |= bit;
+        let slot = self.slot(bucket);
+        self.slots[slot] = (bucket, row);
     }
-    slot
+
+    fn row(&self, bucket: u32) -> Option<u32> {
+        let (word, bit) = self.bit(bucket);
+        if self.maybe[word] & bit == 0 {
+            return None;
+        }
+        let row = self.slots[self.slot(bucket)].1;
+        (row != NONE).then_some(row)
+    }
+
+    /// One more than the largest row.
+    fn rows(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.1 != NONE).map(|slot| slot.1 as usize + 1).max().unwrap_or(0)
+    }
+
+    /// The slot that holds `bucket`, or the free one where it would stand. Buckets are hashes already: their low bits
+    /// are as good as any.
+    fn slot(&self, bucket: u32) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = bucket as usize & mask;
+        while self.slots[slot].1 != NONE && self.slots[slot].0 != bucket {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn bit(&self, bucket: u32) -> (usize, u64) {
+        ((bucket >> 6) as usize & (self.maybe.len() - 1), 1 << (bucket & 63))
+    }
 }

@@ -46,6 +46,7 @@ impl Sums {
     }
 
     /// The sum and the number of a word of `text`, which `make` writes when they are not known.
+    #[inline]
     pub(super) fn of(&mut self, text: &[u8], word: Word, make: impl FnOnce(&mut [f32]) -> u32) -> (&[f32], u32) {
         let Some(key) = key(text, word) else {
             self.other.fill(0.0);
@@ -100,6 +101,7 @@ const BLANK: [bool; 256] = {
     blank
 };
 
+#[inline]
 fn key(text: &[u8], word: Word) -> Option<Key> {
     let length = word.end - word.start;
     if length > LONGEST {

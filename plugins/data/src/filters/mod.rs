@@ -4,5 +4,6 @@ pub mod exact;
 pub mod keep;
 pub mod minhash;
 pub mod decontaminate;
+pub mod english;
 pub mod normalize;
 pub mod url;
