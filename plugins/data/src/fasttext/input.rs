@@ -118,9 +118,9 @@ impl<'a> Input<'a> {
     pub(super) fn floats(&mut self, count: usize) -> Result<Vec<f32>> {
         self.expect(count as u64, 4)?;
         let mut floats = Vec::with_capacity(count);
-        let mut chunk = [0; 1 << 16];
+        let mut chunk = [0; 1 << 14];
         while floats.len() < count {
-            let bytes = &mut chunk[..((count - floats.len()) * 4).min(1 << 16)];
+            let bytes = &mut chunk[..((count - floats.len()) * 4).min(1 << 14)];
             self.fill(bytes)?;
             let (quads, _) = bytes.as_chunks::<4>();
             floats.extend(quads.iter().map(|b| f32::from_le_bytes(*b)));

@@ -29,7 +29,8 @@ enum Store {
 /// A matrix as the codes of a product quantiser.
 #[derive(Debug)]
 struct Codes {
-    codes: Vec<u8>,
+    /// One per piece, row after row.
+    numbers: Vec<u8>,
     pieces: Pieces,
     norm: Option<(Vec<u8>, Pieces)>,
 }
@@ -56,10 +57,10 @@ impl Matrix {
         let with_norm = input.bool()?;
         let (rows, width) = (input.count64("rows")?, input.count64("columns")?);
         let count = input.count32("codes")?;
-        let codes = input.block(count)?;
+        let numbers = input.block(count)?;
         let pieces = Pieces::read(input, width)?;
-        if rows.checked_mul(pieces.count) != Some(codes.len()) {
-            return damaged(format!("{} codes for {rows} rows of {} pieces", codes.len(), pieces.count));
+        if rows.checked_mul(pieces.count) != Some(numbers.len()) {
+            return damaged(format!("{} codes for {rows} rows of {} pieces", numbers.len(), pieces.count));
         }
         let norm = if with_norm {
             let codes = input.block(rows)?;
@@ -67,7 +68,7 @@ impl Matrix {
         } else {
             None
         };
-        let codes = Codes { codes, pieces, norm };
+        let codes = Codes { numbers, pieces, norm };
         // The matrix may have many more numbers than its file has bytes, yet never more than is worth decoding.
         let store = match rows.checked_mul(width) {
             Some(count) if count <= DECODED => Store::Plain(codes.decode(rows, width)),
@@ -126,7 +127,7 @@ impl Codes {
 
     /// Hands each piece of a row to `each`, with where in the row it stands.
     fn each_piece(&self, row: usize, mut each: impl FnMut(usize, &[f32])) {
-        let codes = &self.codes[row * self.pieces.count..][..self.pieces.count];
+        let codes = &self.numbers[row * self.pieces.count..][..self.pieces.count];
         for (piece, code) in codes.iter().enumerate() {
             each(piece * self.pieces.length, self.pieces.centroid(piece, *code));
         }

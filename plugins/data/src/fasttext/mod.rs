@@ -22,6 +22,8 @@
 //! | `words` | summed rows of words that were seen |
 //! | `output` | the most likely labels, of a tree or of all |
 
+#[cfg(test)]
+mod damaged;
 mod dictionary;
 mod input;
 mod matrix;

@@ -29,7 +29,7 @@ pub struct Model {
     output_weights: Matrix,
     output: Output,
     /// Working memory of predictors that are done. It holds the words they have seen, which the next one will meet.
-    idle: Mutex<Vec<Box<Scratch>>>,
+    idle: Mutex<Vec<Scratch>>,
 }
 
 /// One label of a text.
@@ -57,7 +57,8 @@ impl Model {
         Self::read(&mut BufReader::with_capacity(1 << 16, file), about.len()).map_err(fail)
     }
 
-    fn read(reader: &mut dyn BufRead, length: u64) -> input::Result<Self> {
+    /// Reads a model of `length` bytes.
+    pub(super) fn read(reader: &mut dyn BufRead, length: u64) -> input::Result<Self> {
         let input = &mut Input::new(reader, length);
         let header = Header::read(input)?;
         let dictionary = Dictionary::read(input, header.cut)?;
@@ -117,7 +118,7 @@ impl Model {
     /// For many texts in a row: spares a lock for each.
     pub fn predictor(&self) -> Predictor<'_> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Predictor { model: self, scratch: Some(idle.unwrap_or_else(|| Box::new(Scratch::new(self.weights.width())))) }
+        Predictor { model: self, scratch: Some(idle.unwrap_or_else(|| Scratch::new(self.weights.width()))) }
     }
 }
 
@@ -166,7 +167,7 @@ impl Header {
 pub struct Predictor<'m> {
     model: &'m Model,
     /// Only gone while it is dropped.
-    scratch: Option<Box<Scratch>>,
+    scratch: Option<Scratch>,
 }
 
 #[derive(Debug)]

@@ -12,8 +12,9 @@ use super::subwords::is_blank;
 
 /// Longest word that is remembered, in bytes.
 const LONGEST: usize = 24;
-/// Memory for sums, per thread.
-const BYTES: usize = 2 << 20;
+/// Memory for sums at most, per thread, and words that have one: narrow models stop at what the cache holds.
+const BYTES: usize = 8 << 20;
+const WORDS: usize = 1 << 15;
 
 /// A remembered word.
 type Key = [u64; LONGEST / 8];
@@ -32,7 +33,8 @@ struct Pair {
 pub(super) struct Sums {
     width: usize,
     pairs: Vec<Pair>,
-    sums: Vec<f32>,
+    /// Two sums for each pair.
+    rows: Vec<f32>,
     /// For the words that are not remembered.
     other: Vec<f32>,
 }
@@ -40,9 +42,12 @@ pub(super) struct Sums {
 impl Sums {
     /// Room for sums of `width` numbers.
     pub(super) fn new(width: usize) -> Self {
-        let entries = (BYTES / 4 / width).clamp(512, 1 << 16);
-        let pairs = 1 << (entries / 2).ilog2();
-        Self { width, pairs: vec![Pair::default(); pairs], sums: vec![0.0; pairs * 2 * width], other: vec![0.0; width] }
+        let words = (BYTES / 4 / width).clamp(2, WORDS);
+        Self::with_pairs(width, 1 << (words / 2).ilog2())
+    }
+
+    fn with_pairs(width: usize, pairs: usize) -> Self {
+        Self { width, pairs: vec![Pair::default(); pairs], rows: vec![0.0; pairs * 2 * width], other: vec![0.0; width] }
     }
 
     /// The sum and the number of a word of `text`, which `make` writes when they are not known.
@@ -57,7 +62,7 @@ impl Sums {
         let pair = &mut self.pairs[place];
         let kept = pair.kept as usize & 1;
         let (way, known) = if pair.keys[kept] == key { (kept, true) } else { (1 - kept, pair.keys[1 - kept] == key) };
-        let sum = &mut self.sums[(place * 2 + way) * self.width..][..self.width];
+        let sum = &mut self.rows[(place * 2 + way) * self.width..][..self.width];
         if known {
             pair.kept = way as u32;
         } else {
@@ -159,7 +164,7 @@ mod tests {
 
     #[test]
     fn sums_are_right_whatever_is_forgotten() {
-        let mut sums = Sums::new(4096); // 256 pairs
+        let mut sums = Sums::with_pairs(3, 256);
         let text: String = (0..4000).map(|i| format!("{} ", i * i % 1777)).collect();
         let mut made = 0;
         for word in words(text.as_bytes()) {
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_word_met_twice_outlives_words_met_once() {
-        let mut sums = Sums::new(1 << 20);
+        let mut sums = Sums::with_pairs(3, 1);
         let text: String = "the the ".to_owned() + &(0..5000).map(|i| format!("w{i} the ")).collect::<String>();
         let mut made = 0;
         for word in words(text.as_bytes()) {
