@@ -1,9 +1,9 @@
 //! Words of a text, and the summed rows of those that were seen.
 //!
 //! English text of any size is mostly a few thousand words, while the rows of one word are some twenty additions at
-//! places all over a matrix. [`Sums`] remembers the sum: a table of pairs that fits the second-level cache. A word that
-//! was met twice in a pair keeps its place there while newcomers replace one another, so that names and numbers that
-//! occur once do not wash out the frequent words.
+//! places all over a matrix. [`Sums`] remembers the sum, in a table of pairs. A word that was met twice in a pair keeps
+//! its place there while newcomers replace one another, so that names and numbers that occur once do not wash out the
+//! frequent words.
 //!
 //! Words are compared whole, never by hash alone: an entry is the word's bytes, padded with zeros, which no word
 //! contains. Longer words than fit are summed anew each time; in English they are addresses and the like.
@@ -12,9 +12,10 @@ use super::subwords::is_blank;
 
 /// Longest word that is remembered, in bytes.
 const LONGEST: usize = 24;
-/// Memory for sums at most, per thread, and words that have one: narrow models stop at what the cache holds.
+/// Memory for sums at most, per thread, and words that have one. More words were no faster with lid.176: what is seldom
+/// met is then fetched from far away.
 const BYTES: usize = 8 << 20;
-const WORDS: usize = 1 << 15;
+const WORDS: usize = 1 << 16;
 
 /// A remembered word.
 type Key = [u64; LONGEST / 8];

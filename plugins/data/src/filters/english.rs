@@ -49,8 +49,8 @@ pub struct EnglishOptions {
     /// language. The built-in detector has no probabilities: there it is the share of the text, by bytes, that is in the
     /// language when each piece of 256 bytes is judged by itself.
     pub threshold: f64,
-    /// Look only at the beginning of a document, this many bytes; 0 looks at all of it. Faster for long documents, but
-    /// other recipes look at all.
+    /// Look only at the beginning of a document, this many bytes; 0 looks at all of it, as other recipes do. With 4096
+    /// lid.176 takes half the time and decides differently about 1 in 100 web documents.
     pub lid_bytes: Bytes,
 }
 
