@@ -31,7 +31,20 @@ pub fn normal(address: &str) -> Option<String> {
         normal.push('?');
         normal.push_str(&query);
     }
-    Some(normal)
+    Some(escaped(&normal))
+}
+
+/// The address with bytes beyond ASCII written as `%C3%9F`, as browsers send them.
+fn escaped(address: &str) -> String {
+    let mut out = String::with_capacity(address.len());
+    for c in address.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+        }
+    }
+    out
 }
 
 /// The host of a normal address, without its port.
@@ -50,16 +63,21 @@ fn host(authority: &str, scheme: &str) -> Option<String> {
         Some((host, port)) if !port.contains(']') => (host, port),
         _ => (authority, ""),
     };
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let port: Option<u16> = match port {
+        "" => None,
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+        _ => return None,
+    };
     let host = if host.is_ascii() { host.to_ascii_lowercase() } else { idna::domain_to_ascii(host).ok()? };
     let host = host.strip_prefix("www.").unwrap_or(&host);
     if host.is_empty() || host.contains([' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}', '%']) {
         return None;
     }
-    let default = if scheme == "http" { "80" } else { "443" };
-    Some(if port.is_empty() || port == default { host.to_owned() } else { format!("{host}:{port}") })
+    let default = if scheme == "http" { 80 } else { 443 };
+    Some(match port.filter(|port| *port != default) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
 }
 
 fn tracks(parameter: &str) -> bool {

@@ -5,3 +5,4 @@ pub mod benchmarks;
 pub mod fasttext;
 pub mod filters;
 pub mod sources;
+pub mod utf8;

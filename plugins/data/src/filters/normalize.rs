@@ -1,21 +1,23 @@
 //! `normalize`: the same text always looks the same: one form of each letter, one kind of line end, no control
 //! characters, no runs of empty lines. Later filters and the tokenizer count on it.
 
+use std::borrow::Cow;
+
 use psann_core::{Batch, Filter, Result, Verdicts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-psann_core::register!(Filter, "normalize", NormalizeOptions, Normalize::new);
+psann_core::register!(Filter, "normalize", NormalizeOptions, Normalize::new, version = 2);
 
-/// Unifies characters, line ends and white space; drops documents that end up empty.
+/// Unifies characters and line ends, caps empty lines; drops documents that end up empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each rule is switched on its own")]
 pub struct NormalizeOptions {
     /// Compose letters and accents (Unicode NFC).
     pub nfc: bool,
-    /// Remove control characters other than line ends and tabs, and byte order marks.
+    /// Remove control characters other than line ends and tabs, and byte order marks at the start.
     pub control: bool,
     /// Make `\r\n` and `\r` line ends `\n`.
     pub line_ends: bool,
@@ -27,7 +29,7 @@ pub struct NormalizeOptions {
 
 impl Default for NormalizeOptions {
     fn default() -> Self {
-        Self { nfc: true, control: true, line_ends: true, trailing_space: true, newlines: 2 }
+        Self { nfc: true, control: true, line_ends: true, trailing_space: false, newlines: 2 }
     }
 }
 
@@ -45,26 +47,62 @@ impl Normalize {
         Ok(Self { options })
     }
 
-    /// The text in its normal form.
-    pub fn text(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+    /// The text in its normal form, which is a fixed point.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
         if self.options.line_ends && text.contains('\r') {
-            text = text.replace("\r\n", "\n").replace('\r', "\n");
+            text = Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"));
         }
         if self.options.control {
-            text.retain(|c| (!c.is_control() || matches!(c, '\n' | '\t' | '\r')) && c != '\u{feff}');
+            if has_control(&text) {
+                text = Cow::Owned(text.chars().filter(|c| !is_removed(*c)).collect());
+            }
+            let kept = text.trim_start_matches('\u{feff}').len();
+            if kept < text.len() {
+                text = Cow::Owned(text[text.len() - kept..].to_owned());
+            }
         }
-        if self.options.nfc && is_nfc_quick(text.chars()) != IsNormalized::Yes {
-            text = text.nfc().collect();
+        if self.options.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            text = Cow::Owned(text.nfc().collect());
         }
-        if self.options.trailing_space {
-            text = trim_lines(&text);
+        if self.options.trailing_space && has_trailing_space(&text) {
+            text = Cow::Owned(trim_lines(&text));
         }
-        if self.options.newlines > 0 {
-            text = cap_newlines(&text, self.options.newlines);
+        if self.options.newlines > 0 && has_newlines(&text, self.options.newlines + 1) {
+            text = Cow::Owned(cap_newlines(&text, self.options.newlines));
         }
         text
     }
+}
+
+/// Whether the control rule removes it.
+fn is_removed(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t' | '\r')
+}
+
+fn has_control(text: &str) -> bool {
+    // Written for the compiler's vectoriser; control characters beyond ASCII start with 0xC2 and are rare enough to be
+    // looked for one by one.
+    let suspect =
+        |byte: u8| (byte < 0x20 && byte != b'\n' && byte != b'\t' && byte != b'\r') || byte == 0x7f || byte == 0xc2;
+    let any = text.as_bytes().chunks(64).any(|block| block.iter().fold(false, |any, byte| any | suspect(*byte)));
+    any && text.chars().any(is_removed)
+}
+
+fn has_newlines(text: &str, count: usize) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr(b'\n', rest) {
+        let run = rest[at..].iter().take_while(|byte| **byte == b'\n').count();
+        if run >= count {
+            return true;
+        }
+        rest = &rest[at + run..];
+    }
+    false
+}
+
+fn has_trailing_space(text: &str) -> bool {
+    text.split('\n').any(|line| line.ends_with(char::is_whitespace)) || text.ends_with('\n')
 }
 
 fn trim_lines(text: &str) -> String {
@@ -98,18 +136,17 @@ impl Filter for Normalize {
 
     fn apply(&self, batch: &Batch) -> Result<Verdicts> {
         let mut verdicts = Verdicts::keep_all(batch.len());
-        verdicts.rewritten = vec![None; batch.len()];
         let mut changed = 0;
         for (row, text) in batch.texts().enumerate() {
             let normal = self.text(text);
             if normal.trim().is_empty() {
                 verdicts.dropped[row] = Some(EMPTY);
-            } else if normal != text {
+            } else if let Cow::Owned(normal) = normal {
                 changed += 1;
-                verdicts.rewritten[row] = Some(normal);
+                verdicts.rewrite(row, normal);
             }
         }
-        verdicts.counts.insert("documents changed", changed);
+        verdicts.count("documents changed", changed);
         Ok(verdicts)
     }
 }
@@ -122,15 +159,16 @@ mod tests {
     use super::*;
 
     fn normal(text: &str) -> String {
-        Normalize::new(NormalizeOptions::default()).unwrap().text(text)
+        Normalize::new(NormalizeOptions::default()).unwrap().text(text).into_owned()
     }
 
     #[test]
     fn each_rule_does_what_it_says() {
         assert_eq!(normal("caf\u{65}\u{301}"), "caf\u{e9}");
         assert_eq!(normal("a\r\nb\rc"), "a\nb\nc");
-        assert_eq!(normal("\u{feff}a\u{0}b\u{1b}c\td"), "abc\td");
-        assert_eq!(normal("a  \nb\t\n\n"), "a\nb");
+        assert_eq!(normal("\u{feff}a\u{0}b\u{1b}c\td\u{85}\u{feff}"), "abc\td\u{feff}");
+        let trimming = NormalizeOptions { trailing_space: true, ..NormalizeOptions::default() };
+        assert_eq!(Normalize::new(trimming).unwrap().text("a  \nb\t\n\n"), "a\nb");
         assert_eq!(normal("a\n\n\n\n\nb"), "a\n\nb");
         assert_eq!(normal("  indented\n    more"), "  indented\n    more");
     }
@@ -150,7 +188,7 @@ mod tests {
         }
         let verdicts = Normalize::new(NormalizeOptions::default()).unwrap().apply(&batch.finish().unwrap()).unwrap();
         assert_eq!(verdicts.dropped, [None, Some(0), None]);
-        assert_eq!(verdicts.rewritten[2].as_deref(), Some("x"));
+        assert_eq!(verdicts.rewritten[2].as_deref(), Some("x\n"));
         assert_eq!(verdicts.counts["documents changed"], 1);
     }
 

@@ -57,16 +57,14 @@ impl Url {
         let (mut hosts, mut pages) = (BTreeSet::new(), BTreeSet::new());
         for list in &lists {
             for line in read(list)?.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
-                match (address::normal(line), line.contains('/')) {
-                    (Some(page), _) => drop(pages.insert(page)),
-                    (None, false) if !line.is_empty() => {
-                        drop(hosts.insert(line.trim_start_matches("www.").to_lowercase()))
-                    }
-                    (None, false) => {}
+                if let Some(page) = address::normal(line) {
+                    pages.insert(page);
+                } else if line.contains('/') {
                     // `example.com/a` is a page without its scheme.
-                    (None, true) => ["http", "https"].iter().for_each(|scheme| {
-                        pages.extend(address::normal(&format!("{scheme}://{line}")));
-                    }),
+                    let with = |scheme: &str| address::normal(&format!("{scheme}://{line}"));
+                    pages.extend(["http", "https"].into_iter().filter_map(with));
+                } else if !line.is_empty() {
+                    hosts.insert(line.trim_start_matches("www.").to_lowercase());
                 }
             }
         }
