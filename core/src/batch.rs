@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::{LargeStringBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 
@@ -103,55 +104,91 @@ impl Batch {
     }
 }
 
-/// Collects documents until they make a batch.
+/// One document that someone else owns, on its way into a batch; the fields are those of [`Document`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The text itself.
+    pub text: &'a str,
+    /// The identifier the source gives, if any.
+    pub id: Option<&'a str>,
+    /// The address the text came from, if any.
+    pub url: Option<&'a str>,
+    /// The name of the collection the text belongs to, if any.
+    pub source: Option<&'a str>,
+    /// Anything else the source knows, as a JSON object.
+    pub meta: Option<&'a str>,
+}
+
+/// Collects documents until they make a batch. The columns grow as documents arrive, so that a text is copied once.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    documents: Vec<Document>,
+    text: LargeStringBuilder,
+    /// Empty until the first value arrives; then as long as `text`.
+    optional: [Option<StringBuilder>; OPTIONAL.len()],
+    rows: usize,
     bytes: usize,
 }
 
 impl BatchBuilder {
     /// Adds one document.
     pub fn push(&mut self, document: Document) {
-        self.bytes += document.text.len();
-        self.documents.push(document);
+        self.push_row(Row {
+            text: &document.text,
+            id: document.id.as_deref(),
+            url: document.url.as_deref(),
+            source: document.source.as_deref(),
+            meta: document.meta.as_deref(),
+        });
+    }
+
+    /// Adds a copy of one document.
+    pub fn push_row(&mut self, row: Row<'_>) {
+        self.text.append_value(row.text);
+        self.bytes += row.text.len();
+        for (column, value) in self.optional.iter_mut().zip([row.id, row.url, row.source, row.meta]) {
+            let Some(value) = value else {
+                if let Some(column) = column {
+                    column.append_null();
+                }
+                continue;
+            };
+            let column = column.get_or_insert_with(|| {
+                let mut column = StringBuilder::new();
+                column.append_nulls(self.rows);
+                column
+            });
+            column.append_value(value);
+            self.bytes += value.len();
+        }
+        self.rows += 1;
     }
 
     /// Documents so far.
     pub fn len(&self) -> usize {
-        self.documents.len()
+        self.rows
     }
 
     /// Whether nothing was added yet.
     pub fn is_empty(&self) -> bool {
-        self.documents.is_empty()
+        self.rows == 0
     }
 
-    /// Bytes of text so far.
+    /// Bytes so far, in all columns.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Makes the batch and starts anew. A column that no document filled is left out.
     pub fn finish(&mut self) -> Result<Batch> {
-        let documents = std::mem::take(&mut self.documents);
-        self.bytes = 0;
-        let texts: LargeStringArray = documents.iter().map(|d| Some(d.text.as_str())).collect();
         let mut fields = vec![Field::new("text", DataType::LargeUtf8, false)];
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(texts)];
-        for name in OPTIONAL {
-            let value = |d: &Document| match name {
-                "id" => d.id.clone(),
-                "url" => d.url.clone(),
-                "source" => d.source.clone(),
-                _ => d.meta.clone(),
-            };
-            let values: Vec<Option<String>> = documents.iter().map(value).collect();
-            if values.iter().any(Option::is_some) {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.text.finish())];
+        for (name, column) in OPTIONAL.into_iter().zip(&mut self.optional) {
+            if let Some(mut column) = column.take() {
                 fields.push(Field::new(name, DataType::Utf8, true));
-                columns.push(Arc::new(values.into_iter().collect::<StringArray>()));
+                columns.push(Arc::new(column.finish()));
             }
         }
+        (self.rows, self.bytes) = (0, 0);
         let records = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|e| Error::new("cannot build a batch of documents").because(e))?;
         Batch::try_new(records)
@@ -166,12 +203,17 @@ mod tests {
     fn documents_survive_the_round_trip_and_empty_columns_are_left_out() {
         let mut builder = BatchBuilder::default();
         builder.push(Document { text: "one".into(), id: Some("a".into()), ..Document::default() });
-        builder.push(Document { text: "two".into(), ..Document::default() });
+        builder.push(Document { text: "two".into(), source: Some("s".into()), ..Document::default() });
+        assert_eq!((builder.len(), builder.bytes()), (2, 8));
         let batch = builder.finish().unwrap();
         assert_eq!(batch.texts().collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(batch.document(0).id.as_deref(), Some("a"));
         assert_eq!(batch.optional("id", 1), None);
         assert!(batch.records().column_by_name("url").is_none());
+        assert_eq!((batch.optional("source", 0), batch.optional("source", 1)), (None, Some("s")));
         assert!(builder.is_empty());
+        builder.push_row(Row { text: "three", ..Row::default() });
+        let batch = builder.finish().unwrap();
+        assert_eq!((batch.text(0), batch.records().num_columns()), ("three", 1));
     }
 }

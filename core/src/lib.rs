@@ -35,7 +35,7 @@ pub mod suggest;
 pub mod tokenizer;
 pub mod tokens;
 
-pub use batch::{Batch, BatchBuilder, Document};
+pub use batch::{Batch, BatchBuilder, Document, Row};
 pub use error::{Error, Result};
 pub use filter::{CorpusFilter, Filter, Keys, Verdicts};
 #[cfg(feature = "torch")]

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Result};
 
+/// Counted by [`BatchReader::skipped`] for each file that cannot be read to its end; documents before the damage are kept.
+pub const DAMAGED_FILE: &str = "damaged file";
+/// Counted by [`BatchReader::skipped`] for each file without a single record: allowed, but seldom meant.
+pub const EMPTY_FILE: &str = "empty file";
+/// Counted by [`BatchReader::skipped`] for each document that was kept after bytes that are no UTF-8 were replaced.
+pub const REPLACED_UTF8: &str = "invalid UTF-8 replaced (kept)";
+
 /// An independent piece of a source: a worker reads it without asking any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
@@ -37,9 +44,16 @@ pub trait BatchReader: Send {
     /// The token that reopens the partition right behind the last batch.
     fn position(&self) -> ResumeToken;
 
-    /// Documents left out so far, by reason; sources that skip bad input count it here.
+    /// Documents left out since the reader was opened, by reason; sources that skip bad input count it here.
+    ///
+    /// Three keys count something else: [`DAMAGED_FILE`], [`EMPTY_FILE`] and [`REPLACED_UTF8`].
     fn skipped(&self) -> BTreeMap<String, u64> {
         BTreeMap::new()
+    }
+
+    /// One sentence for each file that [`Self::skipped`] counts as damaged or empty: its name and what is wrong with it.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -56,4 +70,10 @@ pub trait DataSource: Send + Sync {
 
     /// A text that changes when the content changes; it enters the fingerprint of the stages that read this source.
     fn identity(&self) -> Result<String>;
+
+    /// What the user should know before the work starts, one sentence each: a large file that only one worker can read,
+    /// an input that cannot be read a second time.
+    fn notes(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
