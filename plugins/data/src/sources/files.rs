@@ -1,20 +1,26 @@
-//! Files that a source reads: found by name, pattern or manifest, split where that is possible, opened whatever their
+//! Inputs that a source reads: found by name, pattern or manifest, split where that is possible, opened whatever their
 //! compression.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use flate2::bufread::MultiGzDecoder;
 use psann_core::source::Partition;
 use psann_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Plain files larger than this are split at line borders, so that several workers share them.
-const SPLIT_BYTES: u64 = 64 << 20;
-const BUFFER_BYTES: usize = 1 << 18;
+use super::on_error::OnError;
+use super::stream::{self, Running};
+use super::unpack::{Packing, unpack};
+
+/// Plain files larger than this are split, so that several workers share them.
+pub const SPLIT_BYTES: u64 = 64 << 20;
+/// A file that cannot be split is worth a note from this share of all bytes on: one worker then reads for long.
+const NOTE_SHARE: u64 = 16;
+const STDIN: &str = "standard input";
 
 /// One or several names or patterns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,57 +32,174 @@ pub enum Paths {
     Many(Vec<String>),
 }
 
-/// The files of a source, in order.
+/// What one name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    paths: Vec<PathBuf>,
+pub enum Input {
+    /// A file.
+    File(PathBuf),
+    /// Standard input, named `-`.
+    Stdin,
+    /// What a command prints.
+    Command(Vec<String>),
 }
 
-/// How a file is packed, told by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Zstd,
+/// How the options of a source name its inputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    /// Names or patterns.
+    pub path: Option<&'a Paths>,
+    /// A list of names, one a line.
+    pub manifest: Option<&'a str>,
+    /// A program and its arguments.
+    pub command: Option<&'a [String]>,
 }
 
-fn packing(path: &Path) -> Packing {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Packing::Gzip,
-        Some("zst" | "zstd") => Packing::Zstd,
-        _ => Packing::Plain,
+/// An opened input.
+pub struct Opened {
+    /// Its unpacked bytes.
+    pub reader: Box<dyn BufRead + Send>,
+    /// How they were packed.
+    pub packing: Packing,
+    /// The command that prints them.
+    pub running: Option<Arc<Running>>,
+}
+
+impl Input {
+    /// What a message calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => STDIN.to_owned(),
+            Self::Command(words) => format!("output of `{}`", words.join(" ")),
+        }
+    }
+
+    /// Reads the (unpacked) bytes from the start.
+    pub fn open(&self) -> Result<Opened> {
+        let unpack = |raw: Box<dyn Read + Send>, promised| {
+            let (packing, reader) = unpack(raw, promised).map_err(|e| self.cannot_read(e))?;
+            Ok(Opened { reader, packing, running: None })
+        };
+        match self {
+            Self::File(path) => {
+                let file = File::open(path).map_err(|e| self.cannot_read(e))?;
+                unpack(Box::new(file), Packing::of_name(path))
+            }
+            Self::Stdin => unpack(Box::new(stream::stdin()?), Packing::Plain),
+            Self::Command(words) => {
+                let (output, running) = stream::command(words)?;
+                Ok(Opened { running: Some(running), ..unpack(Box::new(output), Packing::Plain)? })
+            }
+        }
+    }
+
+    /// Opens the part of a plain file that starts with the first line that begins at or behind `start`.
+    ///
+    /// Returns the reader and the offset of its first byte. A line belongs to the part in which it begins.
+    pub fn open_at(&self, start: u64) -> Result<(Opened, u64)> {
+        let Self::File(path) = self else { return Ok((self.open()?, 0)) };
+        if start == 0 {
+            return Ok((self.open()?, 0));
+        }
+        let open = || {
+            let mut file = File::open(path)?;
+            // One byte earlier: if it ends a line, the next one begins right here.
+            file.seek(SeekFrom::Start(start - 1))?;
+            let mut reader = io::BufReader::with_capacity(1 << 18, file);
+            let skipped = reader.skip_until(b'\n')?;
+            Ok((reader, start - 1 + skipped as u64))
+        };
+        let (reader, offset) = open().map_err(|e| self.cannot_read(e))?;
+        Ok((Opened { reader: Box::new(reader), packing: Packing::Plain, running: None }, offset))
+    }
+
+    /// An error about reading this input.
+    pub fn cannot_read(&self, cause: io::Error) -> Error {
+        let kind = cause.kind();
+        let error = Error::new(format!("cannot read `{}`", self.name())).because(cause);
+        match kind {
+            io::ErrorKind::NotFound => error.hint("check the name; relative names are relative to the recipe's folder"),
+            io::ErrorKind::IsADirectory => error.hint("name its files, for example with a pattern that ends in `/*`"),
+            io::ErrorKind::PermissionDenied => error.hint("ask for the right to read it"),
+            _ => error,
+        }
+    }
+
+    /// Size and time of change of a file.
+    fn metadata(&self) -> Result<fs::Metadata> {
+        let Self::File(path) = self else {
+            return Err(Error::new(format!("`{}` is no file", self.name())));
+        };
+        let metadata = fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => Ok(metadata),
+        });
+        metadata.map_err(|e| self.cannot_read(e))
+    }
+
+    /// Told by content, so only asked where it matters.
+    fn is_plain(&self) -> bool {
+        let Self::File(path) = self else { return false };
+        let mut head = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
+        read.is_ok() && Packing::of_content(&head) == Packing::Plain
     }
 }
 
+/// The inputs of a source, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    inputs: Vec<Input>,
+    on_error: OnError,
+}
+
 impl Files {
-    /// Finds the files that `path` (names or patterns) or `manifest` (a list of names, one a line) name.
+    /// Finds what the options name.
     ///
     /// Names in a manifest are relative to its folder; empty lines and lines that start with `#` are skipped.
     ///
     /// # Errors
-    /// When nothing is named, a file is missing (with its line in the manifest), or a pattern matches nothing.
-    pub fn find(path: Option<&Paths>, manifest: Option<&str>) -> Result<Self> {
-        let paths = match (path, manifest) {
-            (Some(path), None) => {
-                let names: Vec<&String> = match path {
-                    Paths::One(name) => vec![name],
-                    Paths::Many(names) => names.iter().collect(),
+    /// When nothing is named or a pattern matches nothing; unless `on_error` is `Skip`, also when a file is missing (with
+    /// its line in the manifest). A missing file that is skipped stays in the list and shows as damaged when it is read.
+    pub fn find(named: Named<'_>, on_error: OnError) -> Result<Self> {
+        let inputs = match (named.path, named.manifest, named.command) {
+            (Some(path), None, None) => {
+                let names: &[String] = match path {
+                    Paths::One(name) => std::slice::from_ref(name),
+                    Paths::Many(names) => names,
                 };
-                names.into_iter().map(|name| expand(name)).collect::<Result<Vec<_>>>()?.concat()
+                names.iter().map(|name| expand(name, on_error)).collect::<Result<Vec<_>>>()?.concat()
             }
-            (None, Some(manifest)) => read_manifest(Path::new(manifest))?,
-            (Some(_), Some(_)) => {
-                return Err(Error::usage("`path` and `manifest` are both given").hint("give one of them"));
-            }
-            (None, None) => {
+            (None, Some(manifest), None) => read_manifest(Path::new(manifest), on_error)?,
+            (None, None, Some(words)) => vec![Input::Command(words.to_vec())],
+            (None, None, None) => {
                 return Err(Error::usage("no file is named")
-                    .hint("give `path` (a file or pattern) or `manifest` (a list of files)"));
+                    .hint("give `path` (a file or pattern), `manifest` (a list of files) or `command` (a program that prints)"));
+            }
+            _ => {
+                return Err(
+                    Error::usage("`path`, `manifest` and `command` exclude each other").hint("give one of them")
+                );
             }
         };
-        if paths.is_empty() {
+        if inputs.is_empty() {
             return Err(Error::new("no file is named: the list is empty"));
         }
-        Ok(Self { paths })
+        Ok(Self { inputs, on_error })
+    }
+
+    /// The inputs, in order.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// Bytes on disk; 0 where unknown or skipped as unreadable.
+    fn size(&self, input: &Input) -> Result<u64> {
+        match input.metadata() {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if matches!(input, Input::File(_)) && self.on_error == OnError::Fail => Err(error),
+            Err(_) => Ok(0),
+        }
     }
 
     /// The partitions: a part of a plain file, or a whole compressed one (which only reads from its start).
@@ -84,66 +207,116 @@ impl Files {
     /// `by_lines` says whether a file may be cut at line borders.
     pub fn partitions(&self, by_lines: bool) -> Result<Vec<Partition>> {
         let mut partitions = Vec::new();
-        for path in &self.paths {
-            let size = metadata(path)?.len();
+        for input in &self.inputs {
+            let size = self.size(input)?;
             let pieces =
-                if by_lines && packing(path) == Packing::Plain { size.div_ceil(SPLIT_BYTES).max(1) } else { 1 };
+                if by_lines && size > SPLIT_BYTES && input.is_plain() { size.div_ceil(SPLIT_BYTES) } else { 1 };
             for piece in 0..pieces {
                 let (start, end) = (size * piece / pieces, size * (piece + 1) / pieces);
-                let location = match pieces {
-                    1 => path.display().to_string(),
-                    _ => format!("{} [{start}..{end}]", path.display()),
-                };
-                partitions.push(Partition {
-                    index: partitions.len(),
-                    location,
-                    start,
-                    end: (pieces > 1).then_some(end),
-                    bytes: end - start,
-                });
+                partitions.push(partition(partitions.len(), input, (start, (pieces > 1).then_some(end)), end - start));
             }
         }
         Ok(partitions)
     }
 
-    /// The file that a partition belongs to.
-    pub fn of(&self, partition: &Partition) -> Result<&Path> {
-        let split = partition.end.map(|end| format!(" [{}..{end}]", partition.start)).unwrap_or_default();
-        let name = partition.location.strip_suffix(&split).unwrap_or(&partition.location);
-        let found = self.paths.iter().find(|path| path.display().to_string() == name);
-        found.map(PathBuf::as_path).ok_or_else(|| Error::new(format!("`{name}` is not a file of this source")))
+    /// The input that a partition belongs to.
+    pub fn of(&self, partition: &Partition) -> Result<&Input> {
+        let name = match partition.end {
+            Some(end) => partition.location.strip_suffix(&range(partition.start, end)),
+            None => None,
+        };
+        let name = name.unwrap_or(&partition.location);
+        let found = self.inputs.iter().find(|input| input.name() == name);
+        found.ok_or_else(|| Error::new(format!("`{name}` is not a file of this source")))
     }
 
     /// Changes when a file is added, removed, renamed, resized or written to. Contents are not read: for terabytes of
     /// text that would take as long as the work itself, and no tool changes a file without touching size or time.
+    ///
+    /// Standard input never is what it was in another run; a command is the same as long as its words are, and the files
+    /// that they name.
     pub fn identity(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        for path in &self.paths {
-            let metadata = metadata(path)?;
-            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let line =
-                format!("{}\n{}\n{}\n", path.display(), metadata.len(), modified.map_or(0, |time| time.as_nanos()));
+        for input in &self.inputs {
+            let line = match input {
+                Input::File(_) => match input.metadata() {
+                    Ok(metadata) => touched(&input.name(), &metadata),
+                    Err(_) if self.on_error == OnError::Skip => format!("{}\nunreadable\n", input.name()),
+                    Err(error) => return Err(error),
+                },
+                Input::Stdin => format!("{STDIN}\n{}\n", this_run()),
+                Input::Command(words) => {
+                    let files = words.iter().filter_map(|word| Some(touched(word, &fs::metadata(word).ok()?)));
+                    format!("{words:?}\n{}", files.collect::<String>())
+                }
+            };
             hasher.update(line.as_bytes());
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
+
+    /// What the user should know: files that keep one worker busy for long, inputs that cannot be read again.
+    pub fn notes(&self, by_lines: bool) -> Result<Vec<String>> {
+        let sizes = self.inputs.iter().map(|input| self.size(input)).collect::<Result<Vec<_>>>()?;
+        let total: u64 = sizes.iter().sum();
+        let mut notes = Vec::new();
+        for (input, size) in self.inputs.iter().zip(sizes) {
+            let name = input.name();
+            let large = size > SPLIT_BYTES && size > total / NOTE_SHARE;
+            match input {
+                Input::File(_) if large && !(by_lines && input.is_plain()) => {
+                    let why = if by_lines { "; split it into several files, or unpack it" } else { "" };
+                    notes.push(format!("`{name}` ({}) cannot be split: one worker reads it{why}", human(size)));
+                }
+                Input::File(_) => {}
+                Input::Stdin | Input::Command(_) => notes.push(format!(
+                    "{name} is read once, by one worker: an interrupted run has to start over, and a change of its content goes unseen"
+                )),
+            }
+        }
+        Ok(notes)
+    }
 }
 
-fn metadata(path: &Path) -> Result<fs::Metadata> {
-    fs::metadata(path).map_err(|e| cannot_read(path, e))
+/// A piece of `input`, `range.0` to `range.1`.
+pub fn partition(index: usize, input: &Input, (start, end): (u64, Option<u64>), bytes: u64) -> Partition {
+    let location = input.name() + &end.map(|end| range(start, end)).unwrap_or_default();
+    Partition { index, location, start, end, bytes }
 }
 
-/// An error about reading `path`.
-pub fn cannot_read(path: &Path, cause: std::io::Error) -> Error {
-    let missing = cause.kind() == std::io::ErrorKind::NotFound;
-    let error = Error::new(format!("cannot read `{}`", path.display())).because(cause);
-    if missing { error.hint("check the name; relative names are relative to the recipe's folder") } else { error }
+fn range(start: u64, end: u64) -> String {
+    format!(" [{start}..{end}]")
 }
 
-fn expand(name: &str) -> Result<Vec<PathBuf>> {
+fn touched(name: &str, metadata: &fs::Metadata) -> String {
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("{name}\n{}\n{}\n", metadata.len(), modified.map_or(0, |time| time.as_nanos()))
+}
+
+/// Different in each run of the program.
+fn this_run() -> u128 {
+    static START: OnceLock<u128> = OnceLock::new();
+    *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos()))
+}
+
+fn human(bytes: u64) -> String {
+    if bytes >= 1_000_000_000 {
+        format!("{:.1} GB", bytes as f64 / 1e9)
+    } else {
+        format!("{:.0} MB", bytes as f64 / 1e6)
+    }
+}
+
+fn expand(name: &str, on_error: OnError) -> Result<Vec<Input>> {
+    if name == "-" {
+        return Ok(vec![Input::Stdin]);
+    }
+    let input = Input::File(PathBuf::from(name));
     if !name.contains(['*', '?', '[']) || Path::new(name).exists() {
-        metadata(Path::new(name))?;
-        return Ok(vec![PathBuf::from(name)]);
+        if on_error == OnError::Fail {
+            input.metadata()?;
+        }
+        return Ok(vec![input]);
     }
     let matches = glob::glob(name).map_err(|e| Error::usage(format!("`{name}` is no pattern")).because(e))?;
     let mut found = Vec::new();
@@ -157,67 +330,48 @@ fn expand(name: &str) -> Result<Vec<PathBuf>> {
         return Err(Error::new(format!("no file matches `{name}`")).hint("check the folder and the pattern"));
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(Input::File).collect())
 }
 
-fn read_manifest(manifest: &Path) -> Result<Vec<PathBuf>> {
-    let text = fs::read_to_string(manifest).map_err(|e| cannot_read(manifest, e))?;
+fn read_manifest(manifest: &Path, on_error: OnError) -> Result<Vec<Input>> {
+    let text = fs::read_to_string(manifest).map_err(|e| Input::File(manifest.to_owned()).cannot_read(e))?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
-    let mut paths = Vec::new();
+    let mut inputs = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let name = line.trim();
         if name.is_empty() || name.starts_with('#') {
             continue;
         }
         let path = folder.join(name);
-        if !path.is_file() {
+        if on_error == OnError::Fail && !path.is_file() {
             let place = format!("{}:{}", manifest.display(), number + 1);
             return Err(Error::new(format!("{place}: `{}` is not there", path.display()))
                 .hint("names in a manifest are relative to its folder; correct the line or put `#` in front of it"));
         }
-        paths.push(path);
+        inputs.push(Input::File(path));
     }
-    if paths.is_empty() {
+    if inputs.is_empty() {
         return Err(Error::new(format!("the manifest `{}` names no file", manifest.display())));
     }
-    Ok(paths)
-}
-
-/// Reads a file's (unpacked) bytes from its start.
-pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = File::open(path).map_err(|e| cannot_read(path, e))?;
-    let plain = BufReader::with_capacity(BUFFER_BYTES, file);
-    Ok(match packing(path) {
-        Packing::Plain => Box::new(plain),
-        Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain))),
-        Packing::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(plain).map_err(|e| cannot_read(path, e))?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
-        }
-    })
-}
-
-/// Opens the part of a plain file that starts with the first line that begins at or behind `start`.
-///
-/// Returns the reader and the offset of its first byte. A line belongs to the part in which it begins.
-pub fn open_at(path: &Path, start: u64) -> Result<(Box<dyn BufRead + Send>, u64)> {
-    if start == 0 {
-        return Ok((open(path)?, 0));
-    }
-    let mut file = File::open(path).map_err(|e| cannot_read(path, e))?;
-    // One byte earlier: if it ends a line, the next one begins right here.
-    file.seek(SeekFrom::Start(start - 1)).map_err(|e| cannot_read(path, e))?;
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
-    let mut skipped = Vec::new();
-    let count = reader.by_ref().read_until(b'\n', &mut skipped).map_err(|e| cannot_read(path, e))?;
-    Ok((Box::new(reader), start - 1 + count as u64))
+    Ok(inputs)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
+
+    fn find(path: &Path, on_error: OnError) -> Result<Files> {
+        let path = Paths::One(path.display().to_string());
+        Files::find(Named { path: Some(&path), manifest: None, command: None }, on_error)
+    }
+
+    fn find_manifest(path: &Path, on_error: OnError) -> Result<Files> {
+        Files::find(Named { path: None, manifest: path.to_str(), command: None }, on_error)
+    }
+
+    fn names(files: &Files) -> Vec<String> {
+        files.inputs.iter().map(|input| input.name().rsplit('/').next().unwrap_or_default().to_owned()).collect()
+    }
 
     #[test]
     fn patterns_are_sorted_and_match_something_or_fail() {
@@ -225,12 +379,14 @@ mod tests {
         for name in ["b.txt", "a.txt", "c.md"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        let pattern = |name: &str| Paths::One(folder.path().join(name).display().to_string());
-        let files = Files::find(Some(&pattern("*.txt")), None).unwrap();
-        let names: Vec<_> = files.paths.iter().map(|path| path.file_name().unwrap().to_owned()).collect();
-        assert_eq!(names, ["a.txt", "b.txt"]);
-        assert!(Files::find(Some(&pattern("*.zip")), None).unwrap_err().to_string().contains("no file matches"));
-        assert!(Files::find(Some(&pattern("z.txt")), None).unwrap_err().to_string().contains("z.txt"));
+        let path = |name: &str| folder.path().join(name);
+        assert_eq!(names(&find(&path("*.txt"), OnError::Fail).unwrap()), ["a.txt", "b.txt"]);
+        for policy in [OnError::Fail, OnError::Skip] {
+            assert!(find(&path("*.zip"), policy).unwrap_err().to_string().contains("no file matches"));
+        }
+        assert!(find(&path("z.txt"), OnError::Fail).unwrap_err().to_string().contains("z.txt"));
+        assert_eq!(names(&find(&path("z.txt"), OnError::Skip).unwrap()), ["z.txt"]);
+        assert!(find(folder.path(), OnError::Fail).unwrap_err().to_string().contains("directory"));
     }
 
     #[test]
@@ -239,30 +395,46 @@ mod tests {
         fs::write(folder.path().join("a.txt"), "x").unwrap();
         let manifest = folder.path().join("list");
         fs::write(&manifest, "# files\n\na.txt\nmissing.txt\n").unwrap();
-        let error = Files::find(None, Some(manifest.to_str().unwrap())).unwrap_err();
+        let error = find_manifest(&manifest, OnError::Fail).unwrap_err();
         assert!(error.to_string().contains("list:4") && error.to_string().contains("missing.txt"), "{error}");
+        let files = find_manifest(&manifest, OnError::Skip).unwrap();
+        assert_eq!(names(&files), ["a.txt", "missing.txt"]);
+        assert_eq!(files.partitions(true).unwrap()[1].bytes, 0);
         fs::write(&manifest, "# nothing\n").unwrap();
-        assert!(Files::find(None, Some(manifest.to_str().unwrap())).unwrap_err().to_string().contains("names no file"));
+        assert!(find_manifest(&manifest, OnError::Fail).unwrap_err().to_string().contains("names no file"));
     }
 
     #[test]
-    fn packed_files_read_like_plain_ones() {
+    fn large_files_are_split_or_noted() {
         let folder = tempfile::tempdir().unwrap();
-        let gz = folder.path().join("a.gz");
-        // Two members, as tools that append make.
-        let member = |text: &str| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(text.as_bytes()).unwrap();
-            encoder.finish().unwrap()
-        };
-        fs::write(&gz, [member("one\n"), member("two\n")].concat()).unwrap();
-        let zst = folder.path().join("a.zst");
-        fs::write(&zst, zstd::encode_all(&b"one\ntwo\n"[..], 3).unwrap()).unwrap();
-        for path in [gz, zst] {
-            let mut text = String::new();
-            open(&path).unwrap().read_to_string(&mut text).unwrap();
-            assert_eq!(text, "one\ntwo\n");
+        let (plain, packed) = (folder.path().join("plain.jsonl"), folder.path().join("packed.jsonl"));
+        for (path, head) in [(&plain, &b"text"[..]), (&packed, b"\x1f\x8b\x08\x00")] {
+            // The rest is a hole: no test writes 160 MB.
+            fs::write(path, head).unwrap();
+            File::options().write(true).open(path).unwrap().set_len(5 * SPLIT_BYTES / 2).unwrap();
         }
+        let files = find(&folder.path().join("*"), OnError::Fail).unwrap();
+        let partitions = files.partitions(true).unwrap();
+        let ends: Vec<_> = partitions.iter().map(|partition| (partition.start, partition.end)).collect();
+        let size = 5 * SPLIT_BYTES / 2;
+        let cut = |piece| size * piece / 3;
+        assert_eq!(ends, [(0, None), (0, Some(cut(1))), (cut(1), Some(cut(2))), (cut(2), Some(size))]);
+        assert_eq!(files.of(&partitions[3]).unwrap(), &files.inputs[1]);
+        let notes = files.notes(true).unwrap();
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].contains("packed.jsonl` (168 MB) cannot be split: one worker reads it"), "{notes:?}");
+        assert_eq!(files.notes(false).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn inputs_that_are_read_once_say_so() {
+        let words = ["cat".to_owned(), "x".to_owned()];
+        let files = Files::find(Named { path: None, manifest: None, command: Some(&words) }, OnError::Fail).unwrap();
+        assert!(files.notes(true).unwrap()[0].starts_with("output of `cat x` is read once"));
+        assert_eq!(files.partitions(true).unwrap().len(), 1);
+        assert_eq!(names(&find(Path::new("-"), OnError::Fail).unwrap()), [STDIN]);
+        let both = Named { path: None, manifest: Some("x"), command: Some(&words) };
+        assert!(Files::find(both, OnError::Fail).unwrap_err().to_string().contains("exclude each other"));
     }
 
     #[test]
@@ -270,7 +442,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         fs::write(&path, "x").unwrap();
-        let files = Files::find(Some(&Paths::One(path.display().to_string())), None).unwrap();
+        let files = find(&path, OnError::Fail).unwrap();
         let before = files.identity().unwrap();
         assert_eq!(before, files.identity().unwrap());
         fs::write(&path, "xy").unwrap();

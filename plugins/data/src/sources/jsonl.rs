@@ -2,25 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use psann_core::quantity::Bytes;
 use psann_core::source::{BatchReader, Partition, ResumeToken};
-use psann_core::{Batch, BatchBuilder, DataSource, Document, Error, Result};
+use psann_core::{Batch, BatchBuilder, DataSource, Document, Result, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::files::{Files, Paths};
-use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, InvalidUtf8, Lines, decode};
+use super::files::{Files, Named, Paths};
+use super::json::{Found, Members, scan, unescape};
+use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, KEPT_BUFFER, Lines, MAX_DOCUMENT, check_limit, is_blank};
+use super::on_error::{Broken, InvalidUtf8, Ledger, OnError};
 
 psann_core::register!(Source, "jsonl", JsonlOptions, Jsonl::new, primary = "path");
 
-/// JSON lines: one object a line, plain, gzip (`.gz`) or zstd (`.zst`).
+/// JSON lines: one object a line, plain, gzip or zstd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonlOptions {
-    /// A file, a pattern such as `"shards/*.jsonl.zst"`, or a list of them.
+    /// A file, a pattern such as `"shards/*.jsonl.zst"`, `"-"` for standard input, or a list of them.
     pub path: Option<Paths>,
     /// A file that lists files, one a line, relative to its own folder.
     pub manifest: Option<String>,
+    /// A program and its arguments, which prints the lines.
+    pub command: Option<Vec<String>>,
     /// Key of the text.
     pub text: String,
     /// Key of the identifier; used where it is there.
@@ -29,10 +34,12 @@ pub struct JsonlOptions {
     pub url: String,
     /// Key of the collection's name; used where it is there.
     pub source: String,
-    /// What happens to lines that are no JSON object or have no text.
+    /// What happens to lines that are no JSON object or have no text, and to damaged files.
     pub on_error: OnError,
     /// What happens to text that is not valid UTF-8.
     pub invalid_utf8: InvalidUtf8,
+    /// Longest line. A longer one counts as broken and is never held in memory.
+    pub max_document: Bytes,
 }
 
 impl Default for JsonlOptions {
@@ -40,24 +47,16 @@ impl Default for JsonlOptions {
         Self {
             path: None,
             manifest: None,
+            command: None,
             text: "text".into(),
             id: "id".into(),
             url: "url".into(),
             source: "source".into(),
-            on_error: OnError::Error,
-            invalid_utf8: InvalidUtf8::Error,
+            on_error: OnError::Fail,
+            invalid_utf8: InvalidUtf8::Reject,
+            max_document: MAX_DOCUMENT,
         }
     }
-}
-
-/// What happens to lines that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OnError {
-    /// The run ends with an error that names file and line.
-    Error,
-    /// The line is left out, which is counted.
-    Skip,
 }
 
 /// The source.
@@ -69,11 +68,14 @@ pub struct Jsonl {
 impl Jsonl {
     /// Touches no file yet.
     pub fn new(options: JsonlOptions) -> Result<Self> {
+        check_limit(options.max_document)?;
         Ok(Self { options })
     }
 
     fn files(&self) -> Result<Files> {
-        Files::find(self.options.path.as_ref(), self.options.manifest.as_deref())
+        let JsonlOptions { path, manifest, command, on_error, .. } = &self.options;
+        let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: command.as_deref() };
+        Files::find(named, *on_error)
     }
 }
 
@@ -83,54 +85,80 @@ impl DataSource for Jsonl {
     }
 
     fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>> {
-        let lines = Lines::open(self.files()?.of(partition)?, partition, resume)?;
-        Ok(Box::new(Reader { lines, options: self.options.clone(), skipped: BTreeMap::new() }))
+        let options = self.options.clone();
+        let mut ledger = Ledger::new(options.on_error, options.invalid_utf8);
+        let files = self.files()?;
+        let lines = Lines::open(files.of(partition)?, partition, resume, options.max_document, &mut ledger)?;
+        Ok(Box::new(Reader {
+            lines,
+            options,
+            ledger,
+            members: Members::default(),
+            scratch: Scratch::default(),
+            batch: BatchBuilder::default(),
+        }))
     }
 
     fn identity(&self) -> Result<String> {
         self.files()?.identity()
+    }
+
+    fn notes(&self) -> Result<Vec<String>> {
+        self.files()?.notes(true)
     }
 }
 
 struct Reader {
     lines: Lines,
     options: JsonlOptions,
-    skipped: BTreeMap<String, u64>,
+    ledger: Ledger,
+    members: Members,
+    scratch: Scratch,
+    batch: BatchBuilder,
+}
+
+/// Memory that lines share one after the other.
+#[derive(Default)]
+struct Scratch {
+    replaced: String,
+    values: [String; 4],
+    meta: String,
 }
 
 impl Reader {
-    fn document(&mut self, bytes: Vec<u8>) -> Result<Option<Document>> {
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
+    fn take_line(&mut self) -> Result<()> {
+        let (lines, ledger) = (&self.lines, &mut self.ledger);
+        if is_blank(lines.line()) {
+            return Ok(());
         }
-        let lines = &self.lines;
-        let text = decode(bytes, self.options.invalid_utf8, &mut self.skipped, |_, at| {
-            format!("{}: column {}", lines.place(), at + 1)
-        })?;
-        let Some(text) = text else { return Ok(None) };
-        match parse(&text, &self.options) {
-            Ok(document) => Ok(Some(document)),
-            Err(unusable) if self.options.on_error == OnError::Skip => {
-                *self.skipped.entry(unusable.reason.into()).or_default() += 1;
-                Ok(None)
-            }
-            Err(unusable) => {
-                Err(Error::new(format!("{}: {}", self.lines.place(), unusable.message)).hint(unusable.hint))
-            }
+        let place = |at| format!("{}: column {}", lines.place(), at + 1);
+        let Some(line) = ledger.decode(lines.line(), &mut self.scratch.replaced, place)? else { return Ok(()) };
+        let JsonlOptions { text, id, url, source, .. } = &self.options;
+        if scan(line, [text, id, url, source], &mut self.members).is_some()
+            && push(line, &self.members, &mut self.scratch.values, &mut self.scratch.meta, &mut self.batch)
+        {
+            return Ok(());
         }
+        match parse(line, &self.options) {
+            Ok(document) => self.batch.push(document),
+            Err(broken) => ledger.record(broken, || lines.place())?,
+        }
+        Ok(())
     }
 }
 
 impl BatchReader for Reader {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let mut batch = BatchBuilder::default();
-        while batch.len() < BATCH_DOCUMENTS && batch.bytes() < BATCH_BYTES {
-            let Some((bytes, _)) = self.lines.next_line()? else { break };
-            if let Some(document) = self.document(bytes)? {
-                batch.push(document);
+        while self.batch.len() < BATCH_DOCUMENTS && self.batch.bytes() < BATCH_BYTES {
+            if !self.lines.advance(&mut self.ledger)? {
+                break;
             }
+            self.take_line()?;
         }
-        if batch.is_empty() { Ok(None) } else { batch.finish().map(Some) }
+        if self.scratch.values[0].capacity().max(self.scratch.meta.capacity()) > KEPT_BUFFER {
+            self.scratch = Scratch::default();
+        }
+        if self.batch.is_empty() { Ok(None) } else { self.batch.finish().map(Some) }
     }
 
     fn position(&self) -> ResumeToken {
@@ -138,39 +166,67 @@ impl BatchReader for Reader {
     }
 
     fn skipped(&self) -> BTreeMap<String, u64> {
-        self.skipped.clone()
+        self.ledger.skipped()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.ledger.warnings()
     }
 }
 
-/// Why a line cannot be used.
-struct Unusable {
-    reason: &'static str,
-    message: String,
-    hint: String,
+/// Adds what the scanner found; `false` where only the full parser knows what to do.
+fn push(line: &str, members: &Members, scratch: &mut [String; 4], meta: &mut String, batch: &mut BatchBuilder) -> bool {
+    if !matches!(members.wanted[0], Some(Found::String(..))) {
+        return false;
+    }
+    let mut values = [None; 4];
+    for ((value, found), scratch) in values.iter_mut().zip(&members.wanted).zip(scratch) {
+        *value = match found {
+            Some(Found::String(range, false)) => Some(&line[range.clone()]),
+            Some(Found::String(range, true)) => {
+                scratch.clear();
+                unescape(&line[range.clone()], scratch);
+                Some(scratch.as_str())
+            }
+            // Fractions print in the parser's way.
+            Some(Found::Scalar(range)) if !line[range.clone()].contains('.') => Some(&line[range.clone()]),
+            Some(Found::Scalar(_) | Found::Nested) => return false,
+            Some(Found::Null) | None => None,
+        };
+    }
+    meta.clear();
+    if !members.rest.is_empty() {
+        members.write_rest(line, meta);
+    }
+    let [text, id, url, source] = values;
+    let Some(text) = text else { return false };
+    batch.push_row(Row { text, id, url, source, meta: (!meta.is_empty()).then_some(meta) });
+    true
 }
 
-fn parse(line: &str, options: &JsonlOptions) -> Result<Document, Unusable> {
-    let skip = "set `on_error` to \"skip\" to leave such lines out";
-    let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|e| Unusable {
+fn parse(line: &str, options: &JsonlOptions) -> Result<Document, Broken> {
+    let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|e| Broken {
         reason: "not a JSON object",
-        message: format!("not a JSON object: {e}"),
-        hint: format!("each line must hold one JSON object; {skip}"),
+        message: format!("not a JSON object: {}", explain(&e)),
+        hint: "each line must hold one JSON object; correct the line".into(),
     })?;
     let text = match object.remove(&options.text) {
         Some(Value::String(text)) => text,
-        Some(_) => {
-            return Err(Unusable {
+        Some(other) => {
+            return Err(Broken {
                 reason: "text is no string",
-                message: format!("`{}` is no string", options.text),
-                hint: format!("name the key of the text with `text`; {skip}"),
+                message: format!("`{}` is {}, not a string", options.text, kind(&other)),
+                hint: "name the key of the text with `text`".into(),
             });
         }
         None => {
             let keys: Vec<String> = object.keys().map(|key| format!("`{key}`")).collect();
-            return Err(Unusable {
+            let keys =
+                if keys.is_empty() { "there is no key".into() } else { format!("the keys are {}", keys.join(", ")) };
+            return Err(Broken {
                 reason: "no text",
                 message: format!("there is no `{}`", options.text),
-                hint: format!("the keys are {}; name the one with the text with `text`; {skip}", keys.join(", ")),
+                hint: format!("{keys}; name the one with the text with `text`"),
             });
         }
     };
@@ -182,6 +238,27 @@ fn parse(line: &str, options: &JsonlOptions) -> Result<Document, Unusable> {
     let (id, url, source) = (take(&options.id), take(&options.url), take(&options.source));
     let meta = (!object.is_empty()).then(|| Value::Object(object).to_string());
     Ok(Document { text, id, url, source, meta })
+}
+
+/// The parser's words with the column only: it sees one line, and calls it line 1.
+fn explain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(what) => format!("{what} at column {}", error.column()),
+        None => text,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]
@@ -236,7 +313,13 @@ mod tests {
         assert!(error.to_string().contains("a.jsonl:2: column 11: byte 0xff is not valid UTF-8"), "{error}");
         let replaced = read(JsonlOptions { invalid_utf8: InvalidUtf8::Replace, ..options.clone() }).unwrap();
         assert_eq!(replaced.0[1].text, "b\u{fffd}d");
-        assert_eq!(read(JsonlOptions { invalid_utf8: InvalidUtf8::Skip, ..options }).unwrap().0.len(), 1);
+        assert_eq!(
+            read(JsonlOptions { invalid_utf8: InvalidUtf8::Reject, on_error: OnError::Skip, ..options })
+                .unwrap()
+                .0
+                .len(),
+            1
+        );
     }
 
     #[test]

@@ -3,33 +3,52 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use psann_core::quantity::Bytes;
 use psann_core::source::{BatchReader, Partition, ResumeToken};
-use psann_core::{Batch, BatchBuilder, DataSource, Document, Result};
+use psann_core::{Batch, BatchBuilder, DataSource, Result, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Files, Paths, cannot_read, open};
-use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, InvalidUtf8, Lines, decode};
+use super::files::{Files, Input, Named, Opened, Paths};
+use super::lines::{
+    BATCH_BYTES, BATCH_DOCUMENTS, DAMAGE_HINT, Lines, MAX_DOCUMENT, check_limit, too_long, without_mark,
+};
+use super::on_error::{InvalidUtf8, Ledger, OnError};
+use super::unpack::Packing;
 
 psann_core::register!(Source, "text", TextOptions, Text::new, primary = "path");
 
-/// Plain text files, also gzip (`.gz`) or zstd (`.zst`): a document per file, per line or per paragraph.
+/// Plain text files, also gzip or zstd: a document per file, per line or per paragraph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextOptions {
-    /// A file, a pattern such as `"books/*.txt"`, or a list of them.
+    /// A file, a pattern such as `"books/*.txt"`, `"-"` for standard input, or a list of them.
     pub path: Option<Paths>,
     /// A file that lists files, one a line, relative to its own folder.
     pub manifest: Option<String>,
+    /// A program and its arguments, which prints the text.
+    pub command: Option<Vec<String>>,
     /// What one document is. Lines and paragraphs without any text are skipped.
     pub documents: Unit,
+    /// What happens to damaged files, and to documents that are not valid UTF-8 or too long.
+    pub on_error: OnError,
     /// What happens to text that is not valid UTF-8.
     pub invalid_utf8: InvalidUtf8,
+    /// Longest document. A longer one counts as broken and is never held in memory.
+    pub max_document: Bytes,
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
-        Self { path: None, manifest: None, documents: Unit::File, invalid_utf8: InvalidUtf8::Error }
+        Self {
+            path: None,
+            manifest: None,
+            command: None,
+            documents: Unit::File,
+            on_error: OnError::Fail,
+            invalid_utf8: InvalidUtf8::Reject,
+            max_document: MAX_DOCUMENT,
+        }
     }
 }
 
@@ -54,43 +73,89 @@ pub struct Text {
 impl Text {
     /// Touches no file yet.
     pub fn new(options: TextOptions) -> Result<Self> {
+        check_limit(options.max_document)?;
         Ok(Self { options })
     }
 
     fn files(&self) -> Result<Files> {
-        Files::find(self.options.path.as_ref(), self.options.manifest.as_deref())
+        let TextOptions { path, manifest, command, on_error, .. } = &self.options;
+        let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: command.as_deref() };
+        Files::find(named, *on_error)
+    }
+
+    /// Only lines can begin in the middle of a file.
+    fn splits(&self) -> bool {
+        self.options.documents == Unit::Line
     }
 }
 
 impl DataSource for Text {
     fn partitions(&self) -> Result<Vec<Partition>> {
-        // Only lines can begin in the middle of a file.
-        self.files()?.partitions(self.options.documents == Unit::Line)
+        self.files()?.partitions(self.splits())
     }
 
     fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>> {
         let files = self.files()?;
-        let path = files.of(partition)?;
-        let policy = self.options.invalid_utf8;
+        let input = files.of(partition)?;
+        let limit = self.options.max_document;
+        let mut ledger = Ledger::new(self.options.on_error, self.options.invalid_utf8);
         if self.options.documents == Unit::File {
             let done = resume.is_some_and(|token| token.0 != "0");
-            return Ok(Box::new(WholeFile { path: path.to_owned(), policy, done, skipped: BTreeMap::new() }));
+            return Ok(Box::new(WholeFile { input: input.clone(), limit: limit.0, done, ledger }));
         }
-        let lines = Lines::open(path, partition, resume)?;
+        let lines = Lines::open(input, partition, resume, limit, &mut ledger)?;
         let paragraphs = self.options.documents == Unit::Paragraph;
-        Ok(Box::new(ByLines { lines, paragraphs, policy, skipped: BTreeMap::new() }))
+        Ok(Box::new(ByLines { lines, paragraphs, limit: limit.0 as usize, ledger, text: String::new() }))
     }
 
     fn identity(&self) -> Result<String> {
         self.files()?.identity()
     }
+
+    fn notes(&self) -> Result<Vec<String>> {
+        // A file that is one document is not split for want of a border, and nobody can change that.
+        if self.options.documents == Unit::File { Ok(Vec::new()) } else { self.files()?.notes(self.splits()) }
+    }
 }
 
 struct WholeFile {
-    path: std::path::PathBuf,
-    policy: InvalidUtf8,
+    input: Input,
+    limit: u64,
     done: bool,
-    skipped: BTreeMap<String, u64>,
+    ledger: Ledger,
+}
+
+impl WholeFile {
+    /// The bytes, or `None` for a file that is left out.
+    fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        let Opened { reader, running, packing } = match self.input.open() {
+            Ok(opened) => opened,
+            Err(error) if matches!(self.input, Input::File(_)) => return self.ledger.damaged(error).map(|()| None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        let read = reader.take(self.limit + 1).read_to_end(&mut bytes);
+        if let Some(running) = running
+            && running.is_drained()
+        {
+            running.finish()?;
+        }
+        if let Err(cause) = read {
+            // Half a document is none.
+            let error = self.input.cannot_read(cause);
+            let error = if packing == Packing::Plain { error } else { error.hint(DAMAGE_HINT) };
+            return self.ledger.damaged(error).map(|()| None);
+        }
+        if bytes.len() as u64 > self.limit {
+            self.ledger.record(too_long("the file", self.limit as usize), || self.input.name())?;
+            return Ok(None);
+        }
+        if bytes.is_empty() {
+            self.ledger.empty(&self.input.name());
+            return Ok(None);
+        }
+        Ok(Some(bytes))
+    }
 }
 
 impl BatchReader for WholeFile {
@@ -98,18 +163,17 @@ impl BatchReader for WholeFile {
         if std::mem::replace(&mut self.done, true) {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        open(&self.path)?.read_to_end(&mut bytes).map_err(|e| cannot_read(&self.path, e))?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let place = |bytes: &[u8], at: usize| {
+        let Some(bytes) = self.read()? else { return Ok(None) };
+        let bytes = without_mark(&bytes);
+        let name = self.input.name();
+        let place = |at: usize| {
             let line = bytes[..at].split(|byte| *byte == b'\n').count();
-            format!("{}:{line}", self.path.display())
+            format!("{name}:{line}")
         };
-        let Some(text) = decode(bytes, self.policy, &mut self.skipped, place)? else { return Ok(None) };
+        let mut replaced = String::new();
+        let Some(text) = self.ledger.decode(bytes, &mut replaced, place)? else { return Ok(None) };
         let mut batch = BatchBuilder::default();
-        batch.push(Document { text, id: Some(self.path.display().to_string()), ..Document::default() });
+        batch.push_row(Row { text, id: Some(&name), ..Row::default() });
         batch.finish().map(Some)
     }
 
@@ -118,39 +182,57 @@ impl BatchReader for WholeFile {
     }
 
     fn skipped(&self) -> BTreeMap<String, u64> {
-        self.skipped.clone()
+        self.ledger.skipped()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.ledger.warnings()
     }
 }
 
 struct ByLines {
     lines: Lines,
     paragraphs: bool,
-    policy: InvalidUtf8,
-    skipped: BTreeMap<String, u64>,
+    limit: usize,
+    ledger: Ledger,
+    /// The document in the making.
+    text: String,
 }
 
 impl ByLines {
-    fn next_document(&mut self) -> Result<Option<Document>> {
-        let mut text = String::new();
-        while let Some((bytes, _)) = self.lines.next_line()? {
+    /// Puts the next document into `text`, which stays empty at the end.
+    fn next_document(&mut self) -> Result<()> {
+        let (mut replaced, mut long) = (String::new(), false);
+        self.text.clear();
+        while self.lines.advance(&mut self.ledger)? {
             let lines = &self.lines;
-            let place = |_: &[u8], at: usize| format!("{}: column {}", lines.place(), at + 1);
-            let Some(line) = decode(bytes, self.policy, &mut self.skipped, place)? else { continue };
+            let place = |at: usize| format!("{}: column {}", lines.place(), at + 1);
+            let Some(line) = self.ledger.decode(lines.line(), &mut replaced, place)? else { continue };
             let blank = line.trim().is_empty();
-            if blank && text.is_empty() {
-                continue;
-            }
-            if !blank {
-                if !text.is_empty() {
-                    text.push('\n');
+            if !blank && !long {
+                if !self.text.is_empty() {
+                    self.text.push('\n');
                 }
-                text.push_str(&line);
+                self.text.push_str(line);
+                long = self.text.len() > self.limit;
             }
-            if blank || !self.paragraphs {
-                break;
+            if long {
+                self.text = String::new();
+            }
+            if long && blank {
+                long = false;
+                self.ledger.record(too_long("the paragraph", self.limit), || lines.place())?;
+            } else if !self.text.is_empty() && (blank || !self.paragraphs) {
+                return Ok(());
             }
         }
-        Ok((!text.is_empty()).then(|| Document { text, ..Document::default() }))
+        if self.ledger.has_damage() {
+            // Half a paragraph is none.
+            self.text.clear();
+        } else if long {
+            self.ledger.record(too_long("the paragraph", self.limit), || self.lines.place())?;
+        }
+        Ok(())
     }
 }
 
@@ -158,8 +240,11 @@ impl BatchReader for ByLines {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut batch = BatchBuilder::default();
         while batch.len() < BATCH_DOCUMENTS && batch.bytes() < BATCH_BYTES {
-            let Some(document) = self.next_document()? else { break };
-            batch.push(document);
+            self.next_document()?;
+            if self.text.is_empty() {
+                break;
+            }
+            batch.push_row(Row { text: &self.text, ..Row::default() });
         }
         if batch.is_empty() { Ok(None) } else { batch.finish().map(Some) }
     }
@@ -169,7 +254,11 @@ impl BatchReader for ByLines {
     }
 
     fn skipped(&self) -> BTreeMap<String, u64> {
-        self.skipped.clone()
+        self.ledger.skipped()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.ledger.warnings()
     }
 }
 
@@ -212,28 +301,6 @@ mod tests {
         for unit in [Unit::File, Unit::Line] {
             let error = read(b"fine\nbad \xff\n", unit).unwrap_err();
             assert!(error.to_string().contains("a.txt:2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn parts_of_a_split_file_hold_each_line_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        let lines: Vec<String> = (0..200).map(|n| "x".repeat(n % 13) + &n.to_string()).collect();
-        fs::write(&path, lines.join("\n")).unwrap();
-        let size = fs::metadata(&path).unwrap().len();
-        for pieces in [1, 2, 3, 7, 50] {
-            let mut found = Vec::new();
-            for piece in 0..pieces {
-                let (start, end) = (size * piece / pieces, size * (piece + 1) / pieces);
-                let partition =
-                    Partition { index: 0, location: String::new(), start, end: Some(end), bytes: end - start };
-                let mut part = Lines::open(&path, &partition, None).unwrap();
-                while let Some((line, _)) = part.next_line().unwrap() {
-                    found.push(String::from_utf8(line).unwrap());
-                }
-            }
-            assert_eq!(found, lines, "{pieces} pieces");
         }
     }
 }
