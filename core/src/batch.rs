@@ -131,6 +131,7 @@ pub struct BatchBuilder {
 
 impl BatchBuilder {
     /// Adds one document.
+    #[expect(clippy::needless_pass_by_value, reason = "a pushed document belongs to the batch; `push_row` lends one")]
     pub fn push(&mut self, document: Document) {
         self.push_row(Row {
             text: &document.text,

@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
-use arrow_ipc::reader::{FileReaderBuilder, StreamDecoder};
+use arrow_ipc::reader::FileReaderBuilder;
 use arrow_schema::{ArrowError, SchemaRef};
 use psann_core::source::{BatchReader, Partition, ResumeToken};
 use psann_core::{DataSource, Error, Result};
@@ -13,15 +11,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Names};
-use super::files::{self, Files, Input, Named, Paths};
-use super::lines::{DAMAGE_HINT, records_done};
-use super::on_error::{InvalidUtf8, Ledger, OnError};
-use super::table::{Opened, Records, TableReader, guarded};
+use super::files::{Files, Lookup, Named, Paths};
+use super::input::{self, Input};
+use super::ipc_stream::IpcStream;
+use super::on_error::{DAMAGE_HINT, InvalidUtf8, Ledger, OnError};
+use super::table::{Opened, Records, TableReader, guarded, words};
 
 psann_core::register!(Source, "arrow", ArrowOptions, Arrow::new, primary = "path");
 
-/// Arrow IPC, streams and files (also called Feather 2): one document a row. Standard input and commands are read once, by
-/// one worker, and cannot be resumed in the middle.
+/// Arrow IPC, streams and files (also called Feather 2): one document a row.
+///
+/// Standard input and commands are read once, by one worker, and cannot be resumed in the middle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArrowOptions {
@@ -65,18 +65,19 @@ impl Default for ArrowOptions {
 #[derive(Debug)]
 pub struct Arrow {
     options: ArrowOptions,
+    files: Lookup,
 }
 
 impl Arrow {
     /// Touches no file yet.
     pub fn new(options: ArrowOptions) -> Result<Self> {
-        Ok(Self { options })
+        Ok(Self { options, files: Lookup::default() })
     }
 
-    fn files(&self) -> Result<Files> {
+    fn files(&self) -> Result<&Files> {
         let ArrowOptions { path, manifest, command, on_error, .. } = &self.options;
         let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: command.as_deref() };
-        Files::find(named, *on_error)
+        self.files.get(named, *on_error)
     }
 
     fn columns(&self, schema: &SchemaRef, input: &Input) -> Result<Columns> {
@@ -85,8 +86,8 @@ impl Arrow {
         Columns::find(schema, &names, &input.name())
     }
 
-    fn table(&self, input: &Input, opened: files::Opened) -> Result<Opened> {
-        let files::Opened { mut reader, running, .. } = opened;
+    fn table(&self, input: &Input, opened: input::Opened) -> Result<Opened> {
+        let input::Opened { mut reader, running, .. } = opened;
         let head = reader.fill_buf().map_err(|e| input.cannot_read(e))?;
         if head.starts_with(FILE_MAGIC) {
             return self.file(input);
@@ -95,12 +96,7 @@ impl Arrow {
             let what = if head.is_empty() { "is empty: not even an Arrow schema" } else { "is no Arrow IPC data" };
             return Err(Error::new(format!("`{}` {what}", input.name())).hint(NOT_ARROW_HINT));
         }
-        let mut stream = Stream { reader, decoder: StreamDecoder::new(), chunk: Buffer::default(), first: None };
-        stream.read_schema().map_err(|e| unreadable(input, e))?;
-        let Some(schema) = stream.decoder.schema() else {
-            let cause = ArrowError::IpcError("unexpected end of the stream".into());
-            return Err(unreadable(input, cause));
-        };
+        let (stream, schema) = IpcStream::open(reader).map_err(|e| unreadable(input, &e))?;
         let columns = self.columns(&schema, input)?;
         Ok(Opened { records: Box::new(stream), columns, running })
     }
@@ -113,7 +109,7 @@ impl Arrow {
         };
         let file = File::open(path).map_err(|e| input.cannot_read(e))?;
         let open = || FileReaderBuilder::new().build(BufReader::new(file));
-        let reader = guarded(open).map_err(|e| unreadable(input, e))?;
+        let reader = guarded(open).map_err(|e| unreadable(input, &e))?;
         let columns = self.columns(&reader.schema(), input)?;
         let records: Records = Box::new(reader);
         Ok(Opened { records, columns, running: None })
@@ -125,9 +121,9 @@ const FILE_MAGIC: &[u8] = b"ARROW1";
 const STREAM_MAGIC: &[u8] = &[0xff; 4];
 const NOT_ARROW_HINT: &str = "check the file; JSON lines are read by the source `jsonl`, Parquet by `parquet`";
 
-fn unreadable(input: &Input, cause: ArrowError) -> Error {
+fn unreadable(input: &Input, cause: &ArrowError) -> Error {
     Error::new(format!("`{}` is damaged: its Arrow schema cannot be read", input.name()))
-        .because(cause)
+        .because(words(cause))
         .hint(DAMAGE_HINT)
 }
 
@@ -139,7 +135,7 @@ impl DataSource for Arrow {
     fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>> {
         let files = self.files()?;
         let input = files.of(partition)?.clone();
-        let done = resume.map_or(Ok(0), |token| records_done(token, &input))?;
+        let done = resume.map_or(Ok(0), |token| input.records_done(token))?;
         let mut ledger = Ledger::new(self.options.on_error, self.options.invalid_utf8);
         let opened = match input.open() {
             Ok(opened) => {
@@ -172,71 +168,13 @@ impl DataSource for Arrow {
     }
 }
 
-/// Decodes a stream as its bytes arrive. Unlike `StreamReader` it never reserves what a damaged size asks for, and it
-/// notices a stream that ends inside a message.
-struct Stream {
-    reader: Box<dyn std::io::BufRead + Send>,
-    decoder: StreamDecoder,
-    chunk: Buffer,
-    /// A batch that was met while looking for the schema.
-    first: Option<RecordBatch>,
-}
-
-impl Stream {
-    fn read_schema(&mut self) -> Result<(), ArrowError> {
-        while self.decoder.schema().is_none() && self.first.is_none() {
-            match guarded(|| self.decode())? {
-                Some(batch) => self.first = Some(batch),
-                None if self.chunk.is_empty() && !self.fill()? => return Ok(()),
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn decode(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        self.decoder.decode(&mut self.chunk)
-    }
-
-    /// Reads on; `false` at the end.
-    fn fill(&mut self) -> Result<bool, ArrowError> {
-        let bytes = self.reader.fill_buf()?;
-        let length = bytes.len();
-        self.chunk = Buffer::from(bytes);
-        self.reader.consume(length);
-        Ok(length > 0)
-    }
-}
-
-impl Iterator for Stream {
-    type Item = Result<RecordBatch, ArrowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(batch) = self.first.take() {
-            return Some(Ok(batch));
-        }
-        loop {
-            match self.decode() {
-                Ok(Some(batch)) => return Some(Ok(batch)),
-                Ok(None) => {}
-                Err(error) => return Some(Err(error)),
-            }
-            match self.fill() {
-                Ok(true) => {}
-                Ok(false) => return self.decoder.finish().err().map(Err),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, StringArray};
+    use arrow_array::{ArrayRef, RecordBatch, StringArray};
     use arrow_ipc::writer::{FileWriter, StreamWriter};
 
     use super::*;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema};
 use psann_core::{Error, Result};
 
 /// Names of the columns, from the options of a source.
@@ -66,7 +66,10 @@ impl Columns {
     }
 
     /// The values of one record batch.
-    pub fn rows(&self, records: &RecordBatch) -> Result<Rows> {
+    ///
+    /// # Errors
+    /// When the batch is not of the schema that the columns were found in.
+    pub fn rows(&self, records: &RecordBatch) -> Result<Rows, ArrowError> {
         let strings = |index: usize, integers| Strings::new(records.column(index), integers);
         let mut optional = [const { None }; 3];
         for (strings_of, index) in optional.iter_mut().zip(self.optional) {
@@ -104,13 +107,13 @@ pub struct Strings {
 }
 
 impl Strings {
-    fn new(column: &ArrayRef, integers: bool) -> Result<Self> {
-        let get = reader(column.data_type(), integers)
-            .ok_or_else(|| Error::new(format!("a column changed its type to {}", column.data_type())))?;
-        let Some(dictionary) = column.as_any_dictionary_opt() else {
-            return Ok(Self { values: column.clone(), get, keys: None });
-        };
-        let values = dictionary.values().clone();
+    fn new(column: &ArrayRef, integers: bool) -> Result<Self, ArrowError> {
+        let dictionary = column.as_any_dictionary_opt();
+        let values = dictionary.map_or(column, |dictionary| dictionary.values()).clone();
+        // Asked of what was decoded, which a damaged file may have turned into something else than its schema says.
+        let get = reader(values.data_type(), integers)
+            .ok_or_else(|| ArrowError::SchemaError(format!("a column turned into {}", values.data_type())))?;
+        let Some(dictionary) = dictionary else { return Ok(Self { values, get, keys: None }) };
         // Without values every key is null, and there is nothing to look up.
         let keys = if values.is_empty() { vec![0; column.len()] } else { dictionary.normalized_keys() };
         Ok(Self { values, get, keys: Some((column.clone(), keys)) })

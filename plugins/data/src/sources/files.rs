@@ -1,10 +1,8 @@
-//! Inputs that a source reads: found by name, pattern or manifest, split where that is possible, opened whatever their
-//! compression.
+//! The inputs of a source: found by name, pattern or manifest, and split where that is possible.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use psann_core::source::Partition;
@@ -12,15 +10,13 @@ use psann_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::input::{Input, STDIN};
 use super::on_error::OnError;
-use super::stream::{self, Running};
-use super::unpack::{Packing, unpack};
 
 /// Plain files larger than this are split, so that several workers share them.
 pub const SPLIT_BYTES: u64 = 64 << 20;
 /// A file that cannot be split is worth a note from this share of all bytes on: one worker then reads for long.
 const NOTE_SHARE: u64 = 16;
-const STDIN: &str = "standard input";
 
 /// One or several names or patterns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,17 +26,6 @@ pub enum Paths {
     One(String),
     /// Several, read in this order.
     Many(Vec<String>),
-}
-
-/// What one name stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A file.
-    File(PathBuf),
-    /// Standard input, named `-`.
-    Stdin,
-    /// What a command prints.
-    Command(Vec<String>),
 }
 
 /// How the options of a source name its inputs.
@@ -54,95 +39,18 @@ pub struct Named<'a> {
     pub command: Option<&'a [String]>,
 }
 
-/// An opened input.
-pub struct Opened {
-    /// Its unpacked bytes.
-    pub reader: Box<dyn BufRead + Send>,
-    /// How they were packed.
-    pub packing: Packing,
-    /// The command that prints them.
-    pub running: Option<Arc<Running>>,
-}
+/// The inputs of a source, looked up once: a pattern may match ten thousand files, each of which will be opened.
+#[derive(Debug, Default)]
+pub struct Lookup(OnceLock<Files>);
 
-impl Input {
-    /// What a message calls it.
-    pub fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Stdin => STDIN.to_owned(),
-            Self::Command(words) => format!("output of `{}`", words.join(" ")),
+impl Lookup {
+    /// What [`Files::find`] found the first time that it succeeded.
+    pub fn get(&self, named: Named<'_>, on_error: OnError) -> Result<&Files> {
+        if let Some(files) = self.0.get() {
+            return Ok(files);
         }
-    }
-
-    /// Reads the (unpacked) bytes from the start.
-    pub fn open(&self) -> Result<Opened> {
-        let unpack = |raw: Box<dyn Read + Send>, promised| {
-            let (packing, reader) = unpack(raw, promised).map_err(|e| self.cannot_read(e))?;
-            Ok(Opened { reader, packing, running: None })
-        };
-        match self {
-            Self::File(path) => {
-                let file = File::open(path).map_err(|e| self.cannot_read(e))?;
-                unpack(Box::new(file), Packing::of_name(path))
-            }
-            Self::Stdin => unpack(Box::new(stream::stdin()?), Packing::Plain),
-            Self::Command(words) => {
-                let (output, running) = stream::command(words)?;
-                Ok(Opened { running: Some(running), ..unpack(Box::new(output), Packing::Plain)? })
-            }
-        }
-    }
-
-    /// Opens the part of a plain file that starts with the first line that begins at or behind `start`.
-    ///
-    /// Returns the reader and the offset of its first byte. A line belongs to the part in which it begins.
-    pub fn open_at(&self, start: u64) -> Result<(Opened, u64)> {
-        let Self::File(path) = self else { return Ok((self.open()?, 0)) };
-        if start == 0 {
-            return Ok((self.open()?, 0));
-        }
-        let open = || {
-            let mut file = File::open(path)?;
-            // One byte earlier: if it ends a line, the next one begins right here.
-            file.seek(SeekFrom::Start(start - 1))?;
-            let mut reader = io::BufReader::with_capacity(1 << 18, file);
-            let skipped = reader.skip_until(b'\n')?;
-            Ok((reader, start - 1 + skipped as u64))
-        };
-        let (reader, offset) = open().map_err(|e| self.cannot_read(e))?;
-        Ok((Opened { reader: Box::new(reader), packing: Packing::Plain, running: None }, offset))
-    }
-
-    /// An error about reading this input.
-    pub fn cannot_read(&self, cause: io::Error) -> Error {
-        let kind = cause.kind();
-        let error = Error::new(format!("cannot read `{}`", self.name())).because(cause);
-        match kind {
-            io::ErrorKind::NotFound => error.hint("check the name; relative names are relative to the recipe's folder"),
-            io::ErrorKind::IsADirectory => error.hint("name its files, for example with a pattern that ends in `/*`"),
-            io::ErrorKind::PermissionDenied => error.hint("ask for the right to read it"),
-            _ => error,
-        }
-    }
-
-    /// Size and time of change of a file.
-    fn metadata(&self) -> Result<fs::Metadata> {
-        let Self::File(path) = self else {
-            return Err(Error::new(format!("`{}` is no file", self.name())));
-        };
-        let metadata = fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
-            true => Err(io::ErrorKind::IsADirectory.into()),
-            false => Ok(metadata),
-        });
-        metadata.map_err(|e| self.cannot_read(e))
-    }
-
-    /// Told by content, so only asked where it matters.
-    fn is_plain(&self) -> bool {
-        let Self::File(path) = self else { return false };
-        let mut head = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
-        read.is_ok() && Packing::of_content(&head) == Packing::Plain
+        let files = Files::find(named, on_error)?;
+        Ok(self.0.get_or_init(|| files))
     }
 }
 
@@ -174,7 +82,7 @@ impl Files {
             (None, None, Some(words)) => vec![Input::Command(words.to_vec())],
             (None, None, None) => {
                 return Err(Error::usage("no file is named")
-                    .hint("give `path` (a file or pattern), `manifest` (a list of files) or `command` (a program that prints)"));
+                    .hint("give `path` (a file or pattern) or `manifest` (a list of files)"));
             }
             _ => {
                 return Err(
@@ -226,7 +134,9 @@ impl Files {
             None => None,
         };
         let name = name.unwrap_or(&partition.location);
-        let found = self.inputs.iter().find(|input| input.name() == name);
+        // The path itself first: naming all of ten thousand files for each of them takes its time.
+        let is_path = |input: &&Input| matches!(input, Input::File(path) if path.as_os_str() == name);
+        let found = self.inputs.iter().find(is_path).or_else(|| self.inputs.iter().find(|input| input.name() == name));
         found.ok_or_else(|| Error::new(format!("`{name}` is not a file of this source")))
     }
 
@@ -358,6 +268,8 @@ fn read_manifest(manifest: &Path, on_error: OnError) -> Result<Vec<Input>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn find(path: &Path, on_error: OnError) -> Result<Files> {

@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::files::{Files, Named, Paths};
+use super::files::{Files, Lookup, Named, Paths};
 use super::json::{Found, Members, scan, unescape};
-use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, KEPT_BUFFER, Lines, MAX_DOCUMENT, check_limit, is_blank};
+use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS, KEPT_BUFFER, MAX_DOCUMENT, check_limit};
+use super::lines::{Lines, is_blank};
 use super::on_error::{Broken, InvalidUtf8, Ledger, OnError};
 
 psann_core::register!(Source, "jsonl", JsonlOptions, Jsonl::new, primary = "path");
@@ -63,19 +64,20 @@ impl Default for JsonlOptions {
 #[derive(Debug)]
 pub struct Jsonl {
     options: JsonlOptions,
+    files: Lookup,
 }
 
 impl Jsonl {
     /// Touches no file yet.
     pub fn new(options: JsonlOptions) -> Result<Self> {
         check_limit(options.max_document)?;
-        Ok(Self { options })
+        Ok(Self { options, files: Lookup::default() })
     }
 
-    fn files(&self) -> Result<Files> {
+    fn files(&self) -> Result<&Files> {
         let JsonlOptions { path, manifest, command, on_error, .. } = &self.options;
         let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: command.as_deref() };
-        Files::find(named, *on_error)
+        self.files.get(named, *on_error)
     }
 }
 
@@ -245,6 +247,7 @@ fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match text.strip_suffix(&place) {
+        Some(what) if error.column() == 0 => what.to_owned(),
         Some(what) => format!("{what} at column {}", error.column()),
         None => text,
     }

@@ -6,20 +6,11 @@ use psann_core::quantity::Bytes;
 use psann_core::source::{Partition, ResumeToken};
 use psann_core::{Error, Result};
 
-use super::files::{Input, Opened};
-use super::on_error::{Broken, InvalidUtf8, Ledger, OnError};
+use super::input::{Input, Opened};
+use super::limits::{KEPT_BUFFER, too_long};
+use super::on_error::{DAMAGE_HINT, InvalidUtf8, Ledger, OnError};
 use super::unpack::Packing;
 
-/// Documents after which a batch is handed on.
-pub const BATCH_DOCUMENTS: usize = 1024;
-/// Bytes after which a batch is handed on.
-pub const BATCH_BYTES: usize = 1 << 20;
-/// Larger buffers are given back after the record that needed them.
-pub const KEPT_BUFFER: usize = 16 * BATCH_BYTES;
-/// Default of `max_document`.
-pub const MAX_DOCUMENT: Bytes = Bytes(256_000_000);
-/// A column of a batch counts its bytes in 32 bits.
-const LARGEST_DOCUMENT: u64 = 2_000_000_000;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines that begin in one partition.
@@ -78,10 +69,10 @@ impl Lines {
             buffer: Vec::new(),
             mark: 0,
         };
-        let done = resume.map_or(Ok(0), |token| records_done(token, input))?;
+        let done = resume.map_or(Ok(0), |token| input.records_done(token))?;
         while lines.number < done {
             if matches!(lines.step().map_err(|e| lines.damage(e))?, Step::End) {
-                return Err(changed(input));
+                return Err(input.changed());
             }
         }
         Ok(lines)
@@ -188,10 +179,6 @@ impl Lines {
     }
 }
 
-/// The way out of a damaged file.
-pub const DAMAGE_HINT: &str =
-    "fetch or make the file again, or set `on_error` to \"skip\" to keep what comes before the damage";
-
 /// Whether a line holds nothing but blanks.
 pub fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
@@ -200,34 +187,6 @@ pub fn is_blank(line: &[u8]) -> bool {
 /// Bytes without the mark that some editors put before UTF-8 text.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
-}
-
-/// A record above the limit; `what` names it.
-pub fn too_long(what: &str, limit: usize) -> Broken {
-    Broken {
-        reason: "longer than max_document",
-        message: format!("{what} is longer than the limit of {limit} bytes"),
-        hint: "set `max_document` higher if there is memory for it".into(),
-    }
-}
-
-/// Refuses limits that no batch can hold.
-pub fn check_limit(limit: Bytes) -> Result<()> {
-    if limit.0 == 0 || limit.0 > LARGEST_DOCUMENT {
-        return Err(Error::usage(format!("`max_document` is {} bytes", limit.0)).hint("give 1 byte to 2 GB"));
-    }
-    Ok(())
-}
-
-/// The number in a token.
-pub fn records_done(token: &ResumeToken, input: &Input) -> Result<u64> {
-    token.0.parse().map_err(|e| Error::new(format!("`{}` is no place in `{}`", token.0, input.name())).because(e))
-}
-
-/// An input that ends before the place where reading should go on.
-pub fn changed(input: &Input) -> Error {
-    Error::new(format!("`{}` holds less than when it was read first", input.name()))
-        .hint("the input changed; start over with `--fresh`")
 }
 
 /// Reads one line with its end; returns its length, which is greater than the buffer's if it is above the limit.
@@ -265,6 +224,7 @@ pub fn quiet() -> Ledger {
 mod tests {
     use std::fs;
 
+    use super::super::limits::MAX_DOCUMENT;
     use super::*;
 
     fn partition(start: u64, end: Option<u64>) -> Partition {

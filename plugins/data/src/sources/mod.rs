@@ -1,11 +1,15 @@
-//! Where documents come from. `files` finds inputs, `unpack` and `stream` open them, `lines` and `table` cut them into
-//! records, `on_error` decides what happens to those that cannot be used; the rest are the sources themselves.
+//! Where documents come from. `files` finds the inputs of a source; `input`, `unpack` and `stream` open one; `lines` and
+//! `table` cut it into records, with `json`, `ipc_stream` and `columns` beneath; `on_error` decides what happens to those
+//! that cannot be used. The rest are the sources themselves.
 
 pub mod arrow;
 pub mod columns;
 pub mod files;
+pub mod input;
+pub mod ipc_stream;
 pub mod json;
 pub mod jsonl;
+pub mod limits;
 pub mod lines;
 pub mod on_error;
 pub mod parquet;

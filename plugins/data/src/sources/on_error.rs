@@ -8,6 +8,10 @@ use psann_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The way out of a damaged file.
+pub const DAMAGE_HINT: &str =
+    "fetch or make the file again, or set `on_error` to \"skip\" to keep what comes before the damage";
+
 /// What happens to input that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -56,12 +60,13 @@ impl Ledger {
 
     /// A record that cannot be used; `place` says where it stands.
     pub fn record(&mut self, broken: Broken, place: impl FnOnce() -> String) -> Result<()> {
+        let Broken { reason, message, hint } = broken;
         if self.policy == OnError::Skip {
-            self.count(broken.reason);
+            self.count(reason);
             return Ok(());
         }
-        Err(Error::new(format!("{}: {}", place(), broken.message))
-            .hint(format!("{}, or set `on_error` to \"skip\" to leave such documents out", broken.hint)))
+        Err(Error::new(format!("{}: {message}", place()))
+            .hint(format!("{hint}, or set `on_error` to \"skip\" to leave such documents out")))
     }
 
     /// A file that cannot be read to its end.

@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Names};
-use super::files::{Files, Input, Named, Paths, SPLIT_BYTES, partition};
-use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, records_done};
+use super::files::{Files, Lookup, Named, Paths, SPLIT_BYTES, partition};
+use super::input::Input;
+use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS};
 use super::on_error::{InvalidUtf8, Ledger, OnError};
-use super::table::{Opened, TableReader, guarded};
+use super::table::{Opened, TableReader, guarded, words};
 
 psann_core::register!(Source, "parquet", ParquetOptions, Parquet::new, primary = "path");
 
@@ -59,18 +60,19 @@ impl Default for ParquetOptions {
 #[derive(Debug)]
 pub struct Parquet {
     options: ParquetOptions,
+    files: Lookup,
 }
 
 impl Parquet {
     /// Touches no file yet.
     pub fn new(options: ParquetOptions) -> Result<Self> {
-        Ok(Self { options })
+        Ok(Self { options, files: Lookup::default() })
     }
 
-    fn files(&self) -> Result<Files> {
+    fn files(&self) -> Result<&Files> {
         let ParquetOptions { path, manifest, on_error, .. } = &self.options;
-        let files =
-            Files::find(Named { path: path.as_ref(), manifest: manifest.as_deref(), command: None }, *on_error)?;
+        let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: None };
+        let files = self.files.get(named, *on_error)?;
         if files.inputs().contains(&Input::Stdin) {
             return Err(Error::usage("Parquet cannot be read from standard input: its index is at the end")
                 .hint("write it to a file, or pipe an Arrow stream into the source `arrow`"));
@@ -94,7 +96,7 @@ impl Parquet {
         }
         let index = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())).map_err(|e| {
             Error::new(format!("`{}` is damaged or no Parquet file", input.name()))
-                .because(e)
+                .because(words(&e))
                 .hint("fetch or make the file again, or set `on_error` to \"skip\" to leave it out")
         })?;
         let columns = Columns::find(index.schema(), &self.names(), &input.name())?;
@@ -123,7 +125,7 @@ impl DataSource for Parquet {
         let files = self.files()?;
         let input = files.of(partition)?;
         let mut ledger = Ledger::new(self.options.on_error, self.options.invalid_utf8);
-        let done = resume.map_or(Ok(0), |token| records_done(token, input))?;
+        let done = resume.map_or(Ok(0), |token| input.records_done(token))?;
         let (file, index, columns) = match self.index(input) {
             Ok(found) => found,
             Err(error) => {

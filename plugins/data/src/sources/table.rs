@@ -11,9 +11,9 @@ use psann_core::source::{BatchReader, ResumeToken};
 use psann_core::{Batch, BatchBuilder, Error, Result, Row};
 
 use super::columns::{Columns, Rows};
-use super::files::Input;
-use super::lines::{BATCH_BYTES, BATCH_DOCUMENTS, DAMAGE_HINT, changed};
-use super::on_error::{Broken, Ledger};
+use super::input::Input;
+use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS};
+use super::on_error::{Broken, DAMAGE_HINT, Ledger};
 use super::stream::Running;
 
 /// Record batches as a decoder yields them.
@@ -68,11 +68,14 @@ impl TableReader {
                 return Ok(true);
             }
             let Some(opened) = &mut self.opened else { return Ok(false) };
-            let next = guarded(|| opened.records.next().transpose());
-            let records = match next {
-                Ok(Some(records)) => records,
+            let next = guarded(|| match opened.records.next().transpose()? {
+                Some(records) => opened.columns.rows(&records).map(Some),
+                None => Ok(None),
+            });
+            let rows = match next {
+                Ok(Some(rows)) => rows,
                 Err(cause) => {
-                    self.damaged(cause)?;
+                    self.damaged(&cause)?;
                     return Ok(false);
                 }
                 Ok(None) => {
@@ -80,13 +83,13 @@ impl TableReader {
                     return Ok(false);
                 }
             };
-            let passed = self.pass.min(records.num_rows() as u64);
+            let passed = self.pass.min(rows.count as u64);
             self.pass -= passed;
-            self.rows = Some((opened.columns.rows(&records)?, passed as usize));
+            self.rows = Some((rows, passed as usize));
         }
     }
 
-    fn damaged(&mut self, cause: ArrowError) -> Result<()> {
+    fn damaged(&mut self, cause: &ArrowError) -> Result<()> {
         let (name, row) = (self.input.name(), self.first_row + self.done);
         let running = self.opened.take().and_then(|opened| opened.running);
         if let Some(running) = running
@@ -96,7 +99,7 @@ impl TableReader {
             running.finish()?;
         }
         let error = Error::new(format!("`{name}` is damaged behind row {row}"));
-        self.ledger.damaged(error.because(cause).hint(DAMAGE_HINT))
+        self.ledger.damaged(error.because(words(cause)).hint(DAMAGE_HINT))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -105,7 +108,7 @@ impl TableReader {
             running.finish()?;
         }
         if self.pass > 0 {
-            return Err(changed(&self.input));
+            return Err(self.input.changed());
         }
         if self.whole && self.done == 0 {
             self.ledger.empty(&self.input.name());
@@ -132,6 +135,14 @@ impl TableReader {
         let [id, url, source] = rows.optional.each_ref().map(|column| column.as_ref()?.value(row).map(lossy));
         batch.push_row(Row { text, id: id.as_deref(), url: url.as_deref(), source: source.as_deref(), meta: None });
         Ok(())
+    }
+}
+
+/// What a decoder says, without the prefixes that it gathered on its way.
+pub fn words(error: &ArrowError) -> String {
+    match error {
+        ArrowError::ParquetError(text) => text.strip_prefix("Parquet error: ").unwrap_or(text).to_owned(),
+        other => other.to_string(),
     }
 }
 

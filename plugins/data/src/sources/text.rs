@@ -9,12 +9,11 @@ use psann_core::{Batch, BatchBuilder, DataSource, Result, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Files, Input, Named, Opened, Paths};
-use super::lines::{
-    BATCH_BYTES, BATCH_DOCUMENTS, DAMAGE_HINT, Lines, MAX_DOCUMENT, check_limit, too_long, without_mark,
-};
+use super::files::{Files, Lookup, Named, Paths};
+use super::input::{Input, Opened};
+use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS, MAX_DOCUMENT, check_limit, too_long};
+use super::lines::{Lines, without_mark};
 use super::on_error::{InvalidUtf8, Ledger, OnError};
-use super::unpack::Packing;
 
 psann_core::register!(Source, "text", TextOptions, Text::new, primary = "path");
 
@@ -68,19 +67,20 @@ pub enum Unit {
 #[derive(Debug)]
 pub struct Text {
     options: TextOptions,
+    files: Lookup,
 }
 
 impl Text {
     /// Touches no file yet.
     pub fn new(options: TextOptions) -> Result<Self> {
         check_limit(options.max_document)?;
-        Ok(Self { options })
+        Ok(Self { options, files: Lookup::default() })
     }
 
-    fn files(&self) -> Result<Files> {
+    fn files(&self) -> Result<&Files> {
         let TextOptions { path, manifest, command, on_error, .. } = &self.options;
         let named = Named { path: path.as_ref(), manifest: manifest.as_deref(), command: command.as_deref() };
-        Files::find(named, *on_error)
+        self.files.get(named, *on_error)
     }
 
     /// Only lines can begin in the middle of a file.
@@ -128,7 +128,7 @@ struct WholeFile {
 impl WholeFile {
     /// The bytes, or `None` for a file that is left out.
     fn read(&mut self) -> Result<Option<Vec<u8>>> {
-        let Opened { reader, running, packing } = match self.input.open() {
+        let Opened { reader, running, .. } = match self.input.open() {
             Ok(opened) => opened,
             Err(error) if matches!(self.input, Input::File(_)) => return self.ledger.damaged(error).map(|()| None),
             Err(error) => return Err(error),
@@ -142,9 +142,7 @@ impl WholeFile {
         }
         if let Err(cause) = read {
             // Half a document is none.
-            let error = self.input.cannot_read(cause);
-            let error = if packing == Packing::Plain { error } else { error.hint(DAMAGE_HINT) };
-            return self.ledger.damaged(error).map(|()| None);
+            return self.ledger.damaged(self.input.cannot_read(cause)).map(|()| None);
         }
         if bytes.len() as u64 > self.limit {
             self.ledger.record(too_long("the file", self.limit as usize), || self.input.name())?;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-const BUFFER_BYTES: usize = 1 << 18;
+/// Size of read buffers.
+pub const BUFFER_BYTES: usize = 1 << 18;
 /// Enough to tell text from anything else.
 const HEAD_BYTES: u64 = 4096;
 /// 2 GiB: what `zstd --long=31` needs, with which the largest public dumps are packed. Smaller files use less.
@@ -85,7 +86,7 @@ fn is_text(head: &[u8]) -> bool {
     let control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c);
     // The head may end inside a character.
     let valid = std::str::from_utf8(head).map_or_else(|e| e.error_len().is_none() && e.valid_up_to() > 0, |_| true);
-    valid && !head.iter().any(|byte| control(byte))
+    valid && !head.iter().any(control)
 }
 
 fn invalid(message: String) -> io::Error {
