@@ -172,7 +172,7 @@ impl Files {
         let mut notes = Vec::new();
         for (input, size) in self.inputs.iter().zip(sizes) {
             let name = input.name();
-            let large = size > SPLIT_BYTES && size > total / NOTE_SHARE;
+            let large = is_worth_a_note(size, total);
             match input {
                 Input::File(_) if large && !(by_lines && input.is_plain()) => {
                     let why = if by_lines { "; split it into several files, or unpack it" } else { "" };
@@ -209,7 +209,13 @@ fn this_run() -> u128 {
     *START.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos()))
 }
 
-fn human(bytes: u64) -> String {
+/// Whether a piece that cannot be split keeps one worker busy for long, beside `total` bytes.
+pub fn is_worth_a_note(bytes: u64, total: u64) -> bool {
+    bytes > 2 * SPLIT_BYTES && bytes > total / NOTE_SHARE
+}
+
+/// A size as messages show it.
+pub fn human(bytes: u64) -> String {
     if bytes >= 1_000_000_000 {
         format!("{:.1} GB", bytes as f64 / 1e9)
     } else {

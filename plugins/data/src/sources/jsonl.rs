@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use psann_core::quantity::Bytes;
 use psann_core::source::{BatchReader, Partition, ResumeToken};
-use psann_core::{Batch, BatchBuilder, DataSource, Document, Result, Row};
+use psann_core::{Batch, BatchBuilder, DataSource, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::files::{Files, Lookup, Named, Paths};
-use super::json::{Found, Members, scan, unescape};
-use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS, KEPT_BUFFER, MAX_DOCUMENT, check_limit};
+use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS, MAX_DOCUMENT, check_limit};
 use super::lines::{Lines, is_blank};
-use super::on_error::{Broken, InvalidUtf8, Ledger, OnError};
+use super::on_error::{InvalidUtf8, Ledger, OnError};
+use super::record::RecordParser;
 
 psann_core::register!(Source, "jsonl", JsonlOptions, Jsonl::new, primary = "path");
 
@@ -91,14 +90,9 @@ impl DataSource for Jsonl {
         let mut ledger = Ledger::new(options.on_error, options.invalid_utf8);
         let files = self.files()?;
         let lines = Lines::open(files.of(partition)?, partition, resume, options.max_document, &mut ledger)?;
-        Ok(Box::new(Reader {
-            lines,
-            options,
-            ledger,
-            members: Members::default(),
-            scratch: Scratch::default(),
-            batch: BatchBuilder::default(),
-        }))
+        let JsonlOptions { text, id, url, source, .. } = options;
+        let parser = RecordParser::new([text, id, url, source]);
+        Ok(Box::new(Reader { lines, ledger, parser, replaced: String::new() }))
     }
 
     fn identity(&self) -> Result<String> {
@@ -112,55 +106,35 @@ impl DataSource for Jsonl {
 
 struct Reader {
     lines: Lines,
-    options: JsonlOptions,
     ledger: Ledger,
-    members: Members,
-    scratch: Scratch,
-    batch: BatchBuilder,
-}
-
-/// Memory that lines share one after the other.
-#[derive(Default)]
-struct Scratch {
+    parser: RecordParser,
+    /// A line whose invalid bytes were replaced.
     replaced: String,
-    values: [String; 4],
-    meta: String,
 }
 
 impl Reader {
-    fn take_line(&mut self) -> Result<()> {
+    fn take_line(&mut self, batch: &mut BatchBuilder) -> Result<()> {
         let (lines, ledger) = (&self.lines, &mut self.ledger);
         if is_blank(lines.line()) {
             return Ok(());
         }
         let place = |at| format!("{}: column {}", lines.place(), at + 1);
-        let Some(line) = ledger.decode(lines.line(), &mut self.scratch.replaced, place)? else { return Ok(()) };
-        let JsonlOptions { text, id, url, source, .. } = &self.options;
-        if scan(line, [text, id, url, source], &mut self.members).is_some()
-            && push(line, &self.members, &mut self.scratch.values, &mut self.scratch.meta, &mut self.batch)
-        {
-            return Ok(());
+        let Some(line) = ledger.decode(lines.line(), &mut self.replaced, place)? else { return Ok(()) };
+        match self.parser.push(line, batch) {
+            Ok(()) => Ok(()),
+            Err(broken) => ledger.record(broken, || lines.place()),
         }
-        match parse(line, &self.options) {
-            Ok(document) => self.batch.push(document),
-            Err(broken) => ledger.record(broken, || lines.place())?,
-        }
-        Ok(())
     }
 }
 
 impl BatchReader for Reader {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        while self.batch.len() < BATCH_DOCUMENTS && self.batch.bytes() < BATCH_BYTES {
-            if !self.lines.advance(&mut self.ledger)? {
-                break;
-            }
-            self.take_line()?;
+        let mut batch = BatchBuilder::default();
+        while batch.len() < BATCH_DOCUMENTS && batch.bytes() < BATCH_BYTES && self.lines.advance(&mut self.ledger)? {
+            self.take_line(&mut batch)?;
         }
-        if self.scratch.values[0].capacity().max(self.scratch.meta.capacity()) > KEPT_BUFFER {
-            self.scratch = Scratch::default();
-        }
-        if self.batch.is_empty() { Ok(None) } else { self.batch.finish().map(Some) }
+        self.parser.give_back();
+        if batch.is_empty() { Ok(None) } else { batch.finish().map(Some) }
     }
 
     fn position(&self) -> ResumeToken {
@@ -176,97 +150,11 @@ impl BatchReader for Reader {
     }
 }
 
-/// Adds what the scanner found; `false` where only the full parser knows what to do.
-fn push(line: &str, members: &Members, scratch: &mut [String; 4], meta: &mut String, batch: &mut BatchBuilder) -> bool {
-    if !matches!(members.wanted[0], Some(Found::String(..))) {
-        return false;
-    }
-    let mut values = [None; 4];
-    for ((value, found), scratch) in values.iter_mut().zip(&members.wanted).zip(scratch) {
-        *value = match found {
-            Some(Found::String(range, false)) => Some(&line[range.clone()]),
-            Some(Found::String(range, true)) => {
-                scratch.clear();
-                unescape(&line[range.clone()], scratch);
-                Some(scratch.as_str())
-            }
-            // Fractions print in the parser's way.
-            Some(Found::Scalar(range)) if !line[range.clone()].contains('.') => Some(&line[range.clone()]),
-            Some(Found::Scalar(_) | Found::Nested) => return false,
-            Some(Found::Null) | None => None,
-        };
-    }
-    meta.clear();
-    if !members.rest.is_empty() {
-        members.write_rest(line, meta);
-    }
-    let [text, id, url, source] = values;
-    let Some(text) = text else { return false };
-    batch.push_row(Row { text, id, url, source, meta: (!meta.is_empty()).then_some(meta) });
-    true
-}
-
-fn parse(line: &str, options: &JsonlOptions) -> Result<Document, Broken> {
-    let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|e| Broken {
-        reason: "not a JSON object",
-        message: format!("not a JSON object: {}", explain(&e)),
-        hint: "each line must hold one JSON object; correct the line".into(),
-    })?;
-    let text = match object.remove(&options.text) {
-        Some(Value::String(text)) => text,
-        Some(other) => {
-            return Err(Broken {
-                reason: "text is no string",
-                message: format!("`{}` is {}, not a string", options.text, kind(&other)),
-                hint: "name the key of the text with `text`".into(),
-            });
-        }
-        None => {
-            let keys: Vec<String> = object.keys().map(|key| format!("`{key}`")).collect();
-            let keys =
-                if keys.is_empty() { "there is no key".into() } else { format!("the keys are {}", keys.join(", ")) };
-            return Err(Broken {
-                reason: "no text",
-                message: format!("there is no `{}`", options.text),
-                hint: format!("{keys}; name the one with the text with `text`"),
-            });
-        }
-    };
-    let mut take = |key: &str| match object.remove(key) {
-        Some(Value::String(value)) => Some(value),
-        Some(Value::Null) | None => None,
-        Some(other) => Some(other.to_string()),
-    };
-    let (id, url, source) = (take(&options.id), take(&options.url), take(&options.source));
-    let meta = (!object.is_empty()).then(|| Value::Object(object).to_string());
-    Ok(Document { text, id, url, source, meta })
-}
-
-/// The parser's words with the column only: it sees one line, and calls it line 1.
-fn explain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    match text.strip_suffix(&place) {
-        Some(what) if error.column() == 0 => what.to_owned(),
-        Some(what) => format!("{what} at column {}", error.column()),
-        None => text,
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use psann_core::Document;
 
     use super::*;
 

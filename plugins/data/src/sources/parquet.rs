@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Names};
-use super::files::{Files, Lookup, Named, Paths, SPLIT_BYTES, partition};
+use super::files::{Files, Lookup, Named, Paths, SPLIT_BYTES, human, is_worth_a_note, partition};
 use super::input::Input;
 use super::limits::{BATCH_BYTES, BATCH_DOCUMENTS};
 use super::on_error::{InvalidUtf8, Ledger, OnError};
@@ -157,7 +157,14 @@ impl DataSource for Parquet {
     }
 
     fn notes(&self) -> Result<Vec<String>> {
-        self.files()?.notes(false)
+        let partitions = self.partitions()?;
+        let total = partitions.iter().map(|partition| partition.bytes).sum();
+        let large = partitions.iter().filter(|partition| is_worth_a_note(partition.bytes, total));
+        let note = |partition: &Partition| {
+            let (name, size) = (&partition.location, human(partition.bytes));
+            format!("`{name}` ({size}) is one row group: one worker reads it; write smaller row groups")
+        };
+        Ok(large.map(note).collect())
     }
 }
 
