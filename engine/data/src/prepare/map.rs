@@ -14,9 +14,8 @@ use rayon::prelude::*;
 
 use super::judge::{Dropped, Judged, has_column, judge};
 use super::passes::{Filters, Pass};
-use super::report::FilterReport;
 use super::rows::Rows;
-use super::segment::{Record, Segment, SegmentWriter};
+use super::segment::{End, Record, Segment, SegmentWriter};
 use super::stored::{Stored, StoredRows};
 
 /// Text read into one segment, in bytes.
@@ -193,7 +192,7 @@ fn one_segment(
     partition: usize,
 ) -> Result<Record> {
     let mut writer = SegmentWriter::create(segment, job.pass.corpus.len(), job.recording != super::Recording::None)?;
-    let skipped = reader.skipped();
+    let (skipped, warnings) = (reader.skipped(), reader.warnings().len());
     let mut chunk = reader.chunk(state.inner, left)?;
     loop {
         if job.observer.stop_requested() || state.failed.load(Ordering::Relaxed) {
@@ -221,12 +220,12 @@ fn one_segment(
         *told += step;
         progress(job, state, step);
         if full {
-            let skipped = difference(&reader.skipped(), &skipped);
-            return writer.publish(Some(reader.position()), reader.row, skipped, reader.take_reports());
+            let next = Some(reader.position());
+            return writer.publish(reader.end(next, &skipped, warnings));
         }
         chunk = next?;
     }
-    writer.publish(None, reader.row, difference(&reader.skipped(), &skipped), reader.take_reports())
+    writer.publish(reader.end(None, &skipped, warnings))
 }
 
 /// What was dropped before, what the pass made of the rest, and which corpus filters found their column.
@@ -314,11 +313,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What corpus filters dropped since this was asked before.
-    fn take_reports(&mut self) -> Vec<(usize, FilterReport)> {
-        match &mut self.kind {
+    /// The end of a segment that began when so much had been skipped and warned of.
+    fn end(&mut self, next: Option<ResumeToken>, skipped: &BTreeMap<String, u64>, warnings: usize) -> End {
+        let stored_reports = match &mut self.kind {
             Kind::Source(_) => Vec::new(),
             Kind::Stored(stored) => stored.take_reports(),
+        };
+        let warnings = self.warnings().split_off(warnings);
+        End { next, next_row: self.row, skipped: difference(&self.skipped(), skipped), warnings, stored_reports }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Source(reader) => reader.warnings(),
+            Kind::Stored(_) => Vec::new(),
         }
     }
 

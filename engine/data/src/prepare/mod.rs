@@ -160,11 +160,12 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
             source: Some(flow.source.clone()),
             source_identity: source.identity()?,
             filters: flow.filters.iter().map(|filter| filter.0.clone()).collect(),
-            notes: Vec::new(),
+            notes: source.notes()?,
         },
         filters: filters.all.iter().map(|named| FilterReport::new(&named.name)).collect(),
         ..PrepareReport::default()
     };
+    report.made_of.notes.iter().for_each(|note| job.observer.event(Event::Note(note.clone())));
     let mut input = Input::Source(source.as_ref(), partitions);
     let mut all: Vec<Segment> = Vec::new();
     let mut last: Vec<Stored> = Vec::new();
@@ -264,6 +265,7 @@ fn add_records(report: &mut PrepareReport, pass: &passes::Pass, number: usize, s
         if number == 0 {
             report.read.add(record.read);
             report.note_skipped(&record.skipped);
+            report.note_files(&record.warnings);
         }
         for (index, part) in pass.rows.iter().zip(&record.reports) {
             report.filters[*index].add(part);

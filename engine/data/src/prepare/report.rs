@@ -52,6 +52,8 @@ pub struct Sample {
     pub details: Value,
 }
 
+/// Damaged or empty files that are named; all are counted.
+const MOST_FILES: usize = 100;
 /// Samples kept per reason.
 const SAMPLES: usize = 3;
 /// Characters shown of a sample.
@@ -203,6 +205,8 @@ pub struct PrepareReport {
     pub read: Amount,
     /// What the source left out or repaired, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Files that the source found damaged or empty, the first ones.
+    pub files: Vec<String>,
     /// The filters, in order.
     pub filters: Vec<FilterReport>,
     /// What is left to learn from.
@@ -236,6 +240,12 @@ impl PrepareReport {
         }
     }
 
+    /// Adds what a reader says of files, up to a number that people read.
+    pub fn note_files(&mut self, warnings: &[String]) {
+        let room = MOST_FILES.saturating_sub(self.files.len());
+        self.files.extend(warnings.iter().take(room).cloned());
+    }
+
     /// `405 documents (5.2 MB) read, 397 to train on, 8 held out`, as one line.
     pub fn summary(&self) -> String {
         format!(
@@ -253,6 +263,7 @@ impl PrepareReport {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.skipped.iter().map(|(reason, count)| format!("the source: {count} × {reason}")).collect();
+        warnings.extend(self.files.iter().cloned());
         for filter in self.filters.iter().filter(|filter| filter.seen.documents > 0) {
             let name = &filter.name;
             let seen = filter.seen.documents;

@@ -38,6 +38,8 @@ pub struct Record {
     pub next_row: u64,
     /// What the source left out on the way, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// What the source has to say of files that it found damaged or empty.
+    pub warnings: Vec<String>,
     /// What the row filters of the pass did, in order.
     pub reports: Vec<FilterReport>,
     /// What corpus filters of the pass before dropped on the way in, by index of the filter.
@@ -121,6 +123,21 @@ impl Segment {
     }
 }
 
+/// Where a segment ends, and what was met on the way there beside documents.
+#[derive(Debug, Default)]
+pub struct End {
+    /// Where the partition goes on; `None` when it is at its end.
+    pub next: Option<ResumeToken>,
+    /// Documents of the partition that were read before that.
+    pub next_row: u64,
+    /// What the source left out, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// What the source says of damaged or empty files.
+    pub warnings: Vec<String>,
+    /// What corpus filters of the pass before dropped, by filter.
+    pub stored_reports: Vec<(usize, FilterReport)>,
+}
+
 /// What a corpus filter left in a segment.
 struct Collected {
     entries: Vec<(u64, u32)>,
@@ -161,6 +178,7 @@ impl SegmentWriter {
             next: None,
             next_row: 0,
             skipped: BTreeMap::new(),
+            warnings: Vec::new(),
             reports: Vec::new(),
             stored_reports: Vec::new(),
             had_column: vec![false; corpus],
@@ -235,15 +253,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Completes the files and, last, the record: where the partition goes on, documents of it that were read before
-    /// that, what the source left out, and what earlier corpus filters dropped.
-    pub fn publish(
-        mut self,
-        next: Option<ResumeToken>,
-        next_row: u64,
-        skipped: BTreeMap<String, u64>,
-        stored_reports: Vec<(usize, FilterReport)>,
-    ) -> Result<Record> {
+    /// Completes the files and, last, the record.
+    pub fn publish(mut self, end: End) -> Result<Record> {
         self.flush()?;
         let mut record = self.record;
         record.files.push(("rows.parquet".into(), self.rows.publish()?));
@@ -267,8 +278,8 @@ impl SegmentWriter {
                 files::write(&path, &bytes)?;
             }
         }
-        (record.next, record.next_row, record.skipped, record.stored_reports) =
-            (next, next_row, skipped, stored_reports);
+        (record.next, record.next_row) = (end.next, end.next_row);
+        (record.skipped, record.warnings, record.stored_reports) = (end.skipped, end.warnings, end.stored_reports);
         let text = serde_json::to_vec(&record).map_err(|e| Error::new("cannot write a record").because(e))?;
         files::write(&self.segment.file("json"), &text)?;
         Ok(record)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use psann_core::{Batch, Error, Filter, Result, Verdicts};
 use schemars::JsonSchema;
@@ -89,7 +88,7 @@ impl Url {
 }
 
 fn read(list: &str) -> Result<String> {
-    fs::read_to_string(list).map_err(|e| crate::sources::files::cannot_read(Path::new(list), e))
+    fs::read_to_string(list).map_err(|e| Error::new(format!("cannot read the list `{list}`")).because(e))
 }
 
 impl Filter for Url {
