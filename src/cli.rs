@@ -20,6 +20,9 @@ pub enum Command {
     Recipe(RecipeArgs),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
+    /// Look into a prepared corpus
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what recipes can use
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -103,6 +106,53 @@ pub struct GenerateArgs {
     pub json: bool,
 }
 
+/// `psann data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// What came, what went and why, as numbers
+    Stats {
+        /// A prepared corpus, or a run that prepared one
+        #[arg(value_name = "DIR")]
+        corpus: PathBuf,
+        /// Print JSON (the whole report)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Some documents, spread evenly over the corpus
+    Peek {
+        /// A prepared corpus, or a run that prepared one
+        #[arg(value_name = "DIR")]
+        corpus: PathBuf,
+        /// How many
+        #[arg(short = 'n', long = "documents", default_value_t = 3)]
+        documents: u64,
+        /// Show held-out documents
+        #[arg(long)]
+        validation: bool,
+        /// Characters shown of each; 0 shows all
+        #[arg(long, default_value_t = 400)]
+        chars: usize,
+        /// Print JSON, one object a document
+        #[arg(long)]
+        json: bool,
+    },
+    /// What became of a document, or what the filters say of a text
+    Why {
+        /// A prepared corpus, or a run that prepared one
+        #[arg(value_name = "DIR")]
+        corpus: PathBuf,
+        /// A document: its place (`12-3405`) or the id that the source gave
+        #[arg(long, value_name = "ID", conflicts_with = "text", required_unless_present = "text")]
+        doc: Option<String>,
+        /// A file with a text to ask about; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        text: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `psann plugin`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
@@ -138,6 +188,36 @@ pub enum BenchCommand {
     Train(BenchTrainArgs),
     /// Time generation, one token after the other
     Generate(BenchGenerateArgs),
+    /// Time the search for near copies: from files to Parquet
+    Minhash(BenchDataArgs),
+    /// Time the rule filters, in the order of FineWeb, on documents in memory
+    Filters(BenchDataArgs),
+    /// Time language identification on documents in memory
+    Language(BenchDataArgs),
+    /// Time the search for benchmark items on documents in memory
+    Decontaminate(BenchDataArgs),
+    /// Time all steps together: from files to Parquet
+    Prepare(BenchDataArgs),
+}
+
+/// What the benches of the data half read.
+#[derive(Debug, Args)]
+pub struct BenchDataArgs {
+    /// Files of JSON lines with a key `text`, plain, gzip or zstd
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub input: Vec<String>,
+    /// A fastText model for the language; without it, the embedded detector is timed
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<String>,
+    /// Folder of benchmarks whose items are looked for
+    #[arg(long, value_name = "DIR")]
+    pub evals: Option<String>,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Sizes of a benched model.

@@ -1,8 +1,8 @@
 //! From a pipeline to the plan that runs: what was set by path, a last check, and where inputs lie.
 //!
-//! Relative paths of inputs start at the recipe's folder, whoever gives them, so that a recipe and its data can be
-//! moved and run from anywhere. That is decided on the text of the path alone: a plan must not depend on which
-//! files happen to exist.
+//! Relative paths of inputs start at the recipe's folder, so that a recipe and its data can be moved and run from
+//! anywhere; those that a user gives with `--set` start where the user stands, at the working directory. That is decided
+//! on the text of the path alone: a plan must not depend on which files happen to exist.
 
 use std::path::{Component as Part, Path, PathBuf};
 
@@ -43,7 +43,7 @@ pub(crate) fn plan(host: &Host, pipeline: &Pipeline) -> Plan {
         }
     }
     for stage in &mut plan.stages {
-        place_inputs(&host.folder, &mut stage.options);
+        place_inputs(host, &mut stage.options);
     }
     plan
 }
@@ -76,19 +76,19 @@ fn set_paths(host: &Host, plan: &mut Plan) {
 }
 
 /// Puts the recipe's folder in front of relative inputs of every component in `value`.
-fn place_inputs(folder: &Path, value: &mut Value) {
+fn place_inputs(host: &Host, value: &mut Value) {
     if let Some(component) = Component::from_value(value) {
         let names = path_options(&component);
         let options = value.get_mut("options").and_then(Value::as_object_mut);
         for (name, option) in options.into_iter().flatten() {
             if names.contains(name) {
-                place(folder, option);
+                place(host, option);
             }
         }
     }
     match value {
-        Value::Object(object) => object.values_mut().for_each(|inner| place_inputs(folder, inner)),
-        Value::Array(items) => items.iter_mut().for_each(|inner| place_inputs(folder, inner)),
+        Value::Object(object) => object.values_mut().for_each(|inner| place_inputs(host, inner)),
+        Value::Array(items) => items.iter_mut().for_each(|inner| place_inputs(host, inner)),
         _ => {}
     }
 }
@@ -107,10 +107,11 @@ fn path_options(component: &Component) -> Vec<String> {
     names
 }
 
-fn place(folder: &Path, value: &mut Value) {
+fn place(host: &Host, value: &mut Value) {
     match value {
-        Value::String(path) => *path = within(folder, path),
-        Value::Array(items) => items.iter_mut().for_each(|item| place(folder, item)),
+        Value::String(path) if host.sets.iter().any(|(_, set)| set == path) => {}
+        Value::String(path) => *path = within(&host.folder, path),
+        Value::Array(items) => items.iter_mut().for_each(|item| place(host, item)),
         _ => {}
     }
 }

@@ -1,5 +1,7 @@
 //! `psann bench`: what this machine can do, as figures that can be compared.
 
+mod data;
+
 use psann_core::Error;
 use psann_eval::bench::{GenerateBenchOptions, generate_bench};
 use psann_train::bench::{BenchOptions, BenchReport, train_bench};
@@ -15,6 +17,11 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Train(args) => train(args),
         BenchCommand::Generate(args) => generate(args),
+        BenchCommand::Minhash(args) => data::minhash(args),
+        BenchCommand::Filters(args) => data::filters(args),
+        BenchCommand::Language(args) => data::language(args),
+        BenchCommand::Decontaminate(args) => data::decontaminate(args),
+        BenchCommand::Prepare(args) => data::prepare(args),
     }
 }
 

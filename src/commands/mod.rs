@@ -1,6 +1,7 @@
 //! One module per verb.
 
 mod bench;
+mod data;
 mod generate;
 mod plugin;
 mod recipe;
@@ -17,6 +18,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Recipe(args) => recipe::execute(args),
         Command::Generate(args) => generate::execute(&args),
+        Command::Data(command) => data::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
         Command::Repl(args) => repl::execute(&args),
         Command::Bench(command) => bench::execute(&command),

@@ -9,6 +9,7 @@
 //! | [`loader`] | the endless, resumable stream of batches |
 //! | [`unigram`] | token counts, for the simplest model to compare with |
 
+pub mod bench;
 mod columns;
 pub mod documents;
 mod files;

@@ -1,11 +1,16 @@
 //! Why a text would be dropped: every filter asked about it, one by one.
 
-use psann_core::{BatchBuilder, Document, Result};
+use std::path::Path;
+
+use psann_core::plan::FilterComponent;
+use psann_core::{BatchBuilder, Document, Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::passes::Filters;
-use super::report::scores_of;
+use super::report::{PrepareReport, scores_of};
+use crate::documents::{Manifest, Split, read_rows};
+use crate::files::cannot_read;
 
 /// What one filter says of a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,4 +54,111 @@ pub fn explain(filters: &Filters, document: &Document) -> Result<Vec<Explanation
         }
     }
     Ok(explanations)
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Fate {
+    /// A filter dropped it.
+    Dropped {
+        /// Where it stood in the source.
+        document: String,
+        /// The source's name for it.
+        id: Option<String>,
+        /// Its address.
+        url: Option<String>,
+        /// The filter's name.
+        filter: String,
+        /// The filter's word for it.
+        reason: String,
+        /// The numbers behind it.
+        details: Value,
+    },
+    /// It is in the corpus.
+    Kept {
+        /// Where it stood in the source.
+        document: String,
+        /// The source's name for it.
+        id: Option<String>,
+        /// Its address.
+        url: Option<String>,
+        /// `train` or `validation`.
+        split: &'static str,
+        /// What the filters say of its text as it was kept.
+        filters: Vec<Explanation>,
+    },
+}
+
+/// What became of document `name` (its place, such as `12-3405`, or the source's id) of the corpus in `folder`.
+///
+/// # Errors
+/// When the corpus does not know it, which may be because it keeps no record of what was dropped.
+pub fn fate(folder: &Path, name: &str) -> Result<Fate> {
+    let report = read_report(folder)?;
+    let named = |document: &str, id: Option<&str>| document == name || id == Some(name);
+    for number in 0.. {
+        let path = folder.join("dropped").join(format!("{number:05}.parquet"));
+        if !path.exists() {
+            break;
+        }
+        for dropped in super::dropped::read(&path)? {
+            let dropped = dropped?;
+            if named(&dropped.place.to_string(), dropped.id.as_deref()) {
+                return Ok(Fate::Dropped {
+                    document: dropped.place.to_string(),
+                    id: dropped.id,
+                    url: dropped.url,
+                    filter: report.filters.get(dropped.filter).map_or_else(String::new, |filter| filter.name.clone()),
+                    reason: dropped.reason,
+                    details: dropped.details,
+                });
+            }
+        }
+    }
+    for split in [Split::Train, Split::Validation] {
+        for rows in read_rows(folder, split)? {
+            let rows = rows?;
+            for row in 0..rows.len() {
+                let place = rows.place(row).to_string();
+                if named(&place, rows.batch().optional("id", row)) {
+                    let document = rows.batch().document(row);
+                    return Ok(Fate::Kept {
+                        document: place,
+                        id: document.id.clone(),
+                        url: document.url.clone(),
+                        split: split.word(),
+                        filters: explain(&filters_of(&report)?, &document)?,
+                    });
+                }
+            }
+        }
+    }
+    let hint = if folder.join("dropped").exists() {
+        "a name is a place such as `12-3405`, or the id that the source gave"
+    } else {
+        "this corpus keeps no record of dropped documents: prepare it with `dropped: \"records\"`"
+    };
+    Err(Error::new(format!("`{}` knows no document `{name}`", folder.display())).hint(hint))
+}
+
+/// The filters that a corpus was made with.
+///
+/// # Errors
+/// When one of them is not part of this program, or a file that it reads is gone.
+pub fn filters_of(report: &PrepareReport) -> Result<Filters> {
+    let components: Vec<FilterComponent> = report.made_of.filters.iter().cloned().map(FilterComponent).collect();
+    Filters::new(&components)
+}
+
+/// The report of the corpus in `folder`.
+///
+/// # Errors
+/// When there is none.
+pub fn read_report(folder: &Path) -> Result<PrepareReport> {
+    // A folder without a manifest is no corpus, whatever else it holds.
+    Manifest::read(folder)?;
+    let path = folder.join(super::REPORT);
+    let bytes = std::fs::read(&path).map_err(|e| cannot_read(&path, e))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::new(format!("`{}` is damaged", path.display())).because(e))
 }

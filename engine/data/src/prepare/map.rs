@@ -18,9 +18,6 @@ use super::rows::Rows;
 use super::segment::{End, Record, Segment, SegmentWriter};
 use super::stored::{Stored, StoredRows};
 
-/// Text read into one segment, in bytes.
-const SEGMENT_BYTES: u64 = 64 << 20;
-
 /// What a pass reads.
 pub enum Input<'a> {
     /// The source itself.
@@ -58,6 +55,8 @@ pub struct MapJob<'a> {
     pub input: Input<'a>,
     /// Folder of its segments.
     pub folder: &'a Path,
+    /// Text read into one segment, in bytes.
+    pub segment_bytes: u64,
     /// Most documents to read.
     pub limit: Option<u64>,
     /// Threads that read and filter.
@@ -191,7 +190,9 @@ fn one_segment(
     told: &mut u64,
     partition: usize,
 ) -> Result<Record> {
-    let mut writer = SegmentWriter::create(segment, job.pass.corpus.len(), job.recording != super::Recording::None)?;
+    let stored = matches!(job.input, Input::Stored(_));
+    let recording = job.recording != super::Recording::None;
+    let mut writer = SegmentWriter::create(segment, job.pass.corpus.len(), recording, stored)?;
     let (skipped, warnings) = (reader.skipped(), reader.warnings().len());
     let mut chunk = reader.chunk(state.inner, left)?;
     loop {
@@ -201,7 +202,7 @@ fn one_segment(
         if chunk.batches.is_empty() {
             break;
         }
-        let full = matches!(job.input, Input::Source(..)) && writer.read_bytes() + chunk.bytes >= SEGMENT_BYTES;
+        let full = !stored && writer.read_bytes() + chunk.bytes >= job.segment_bytes;
         let batches = std::mem::take(&mut chunk.batches);
         // The next chunk is read while this one is filtered, unless it belongs to the next segment.
         let (judged, next) = rayon::join(
@@ -209,9 +210,7 @@ fn one_segment(
             || if full { Ok(Chunk::default()) } else { reader.chunk(state.inner, left) },
         );
         for (dropped, judged, had_column) in judged? {
-            for one in dropped {
-                writer.drop_one(one)?;
-            }
+            writer.gone(dropped)?;
             state.documents.fetch_add(judged.read.documents, Ordering::Relaxed);
             writer.push(judged, &had_column)?;
         }

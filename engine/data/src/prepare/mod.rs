@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 
 pub use distribution::Distribution;
 pub use dropped::read as read_dropped;
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Fate, explain, fate, filters_of, read_report};
 pub use judge::Dropped;
 pub use passes::Filters;
 pub use report::{Amount, FilterReport, PrepareReport};
@@ -65,8 +65,7 @@ psann_core::register!(Stage, "prepare", PrepareOptions, version = 2);
 pub struct PrepareOptions {
     /// The source and its filters.
     pub data: Option<Flow>,
-    /// Folder for the corpus; the stage's own folder when not given.
-    #[schemars(extend("x-path" = true))]
+    /// Folder for the corpus, from the working directory; the stage's own folder when not given.
     pub out: Option<String>,
     /// Share of the documents that is held out for validation; at least one document unless it is 0.
     pub validation: Share,
@@ -80,6 +79,9 @@ pub struct PrepareOptions {
     pub dropped: Recording,
     /// Whether the keys of `exact` and `minhash` are stored, so that other corpora can be prepared `against` this one.
     pub index: bool,
+    /// Text after which a worker's progress is safe: what a killed run reads again at most, per worker.
+    #[schemars(extend("x-effect-free" = true))]
+    pub checkpoint: Bytes,
     /// Memory to work with; fewer workers run when it is short.
     #[schemars(extend("x-effect-free" = true))]
     pub memory: Bytes,
@@ -99,6 +101,7 @@ impl Default for PrepareOptions {
             shard: Bytes(256 << 20),
             dropped: Recording::Records,
             index: false,
+            checkpoint: Bytes(64 << 20),
             memory: Bytes(2 << 30),
             workers: 0,
         }
@@ -167,7 +170,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
     };
     report.made_of.notes.iter().for_each(|note| job.observer.event(Event::Note(note.clone())));
     let mut input = Input::Source(source.as_ref(), partitions);
-    let mut all: Vec<Segment> = Vec::new();
+    let mut all: Vec<Vec<Segment>> = Vec::new();
     let mut last: Vec<Stored> = Vec::new();
     for (number, pass) in filters.passes.iter().enumerate() {
         let folder = work.join(format!("pass-{number}"));
@@ -178,6 +181,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
             pass,
             input,
             folder: &folder,
+            segment_bytes: job.options.checkpoint.0,
             limit: if number == 0 { job.options.limit.map(|limit| limit.0) } else { None },
             workers: workers(job.options),
             recording: job.options.dropped,
@@ -200,7 +204,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
             (report.seen, report.kept, report.had_column) = (seen, kept, had_column);
             (report.clusters, report.details) = (clusters, details);
         }
-        all.extend(segments.iter().map(|(segment, _)| segment.clone()));
+        all.push(segments.iter().map(|(segment, _)| segment.clone()).collect());
         let corpus_filters = pass.corpus.len();
         last = segments.into_iter().map(|(segment, record)| Stored { segment, record, corpus_filters }).collect();
         input = Input::Stored(last.clone());
@@ -222,6 +226,20 @@ pub fn identity(flow: &Flow) -> Result<String> {
         }
     }
     Ok(identity)
+}
+
+/// Applies all filters to some documents, row filters and the keys of corpus filters: what a pass does, for benches.
+///
+/// # Errors
+/// When a filter fails.
+pub fn judge_rows(filters: &Filters, mut rows: rows::Rows) -> Result<(rows::Rows, Vec<FilterReport>)> {
+    let mut reports = Vec::new();
+    for pass in &filters.passes {
+        let judged = judge::judge(filters, pass, rows, false)?;
+        reports.extend(judged.reports);
+        rows = judged.rows;
+    }
+    Ok((rows, reports))
 }
 
 /// The report of a corpus that is complete, if it is the one that is asked for.
@@ -280,7 +298,7 @@ fn finish(
     job: &PrepareJob<'_>,
     mut report: PrepareReport,
     work: &Path,
-    all: Vec<Segment>,
+    all: Vec<Vec<Segment>>,
     segments: Vec<Stored>,
 ) -> Result<PrepareReport> {
     let choice = write::choose(&segments, job.options.seed, job.options.validation.0)?;

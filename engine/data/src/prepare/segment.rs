@@ -20,6 +20,11 @@ use super::spill::{NotesWriter, write_keys};
 use crate::columns::{ColumnsFile, Effort, Sum, Summing, verify};
 use crate::files::{self, NewFile, cannot_read, cannot_write};
 
+/// Suffix of the record of what the pass dropped.
+pub const DROPPED: &str = "dropped.parquet";
+/// Suffix of the record of what corpus filters of the pass before dropped. A file of its own: put one behind the other
+/// over all segments, neither depends on where segments end.
+pub const GONE: &str = "gone.parquet";
 /// Bytes of text in a row group of a segment.
 const GROUP_BYTES: u64 = 4 << 20;
 /// Bytes of one entry of the table of places.
@@ -62,7 +67,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The file with this suffix: `rows.parquet`, `places`, `dropped.parquet`, `keys-0`, `notes-0`, `ranks-0`.
+    /// The file with this suffix: `rows.parquet`, `places`, [`DROPPED`], [`GONE`], `keys-0`, `notes-0`, `ranks-0`.
     pub fn file(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{:06}-{:05}.{suffix}", self.partition, self.number))
     }
@@ -154,19 +159,21 @@ pub struct SegmentWriter {
     waiting_bytes: u64,
     places: Vec<u8>,
     dropped: Option<DroppedWriter>,
+    gone: Option<DroppedWriter>,
     collected: Vec<Collected>,
     record: Record,
 }
 
 impl SegmentWriter {
     /// Starts the files of a segment; `corpus` is the number of corpus filters of the pass, `recording` says whether
-    /// dropped documents are recorded.
-    pub fn create(segment: Segment, corpus: usize, recording: bool) -> Result<Self> {
+    /// dropped documents are recorded, `stored` whether an earlier pass may have dropped some on the way in.
+    pub fn create(segment: Segment, corpus: usize, recording: bool, stored: bool) -> Result<Self> {
         let rows = ColumnsFile::create(&segment.file("rows.parquet"), schema(), Effort::Light)?;
-        let dropped = match recording {
-            true => Some(DroppedWriter::create(&segment.file("dropped.parquet"), Effort::Light)?),
-            false => None,
+        let record_of = |suffix: &str, wanted: bool| -> Result<Option<DroppedWriter>> {
+            wanted.then(|| DroppedWriter::create(&segment.file(suffix), Effort::Light)).transpose()
         };
+        let dropped = record_of(DROPPED, recording)?;
+        let gone = record_of(GONE, recording && stored)?;
         let collect = |index: usize| -> Result<Collected> {
             let notes = NotesWriter::create(&segment.file(&format!("notes-{index}")))?;
             Ok(Collected { entries: Vec::new(), notes, noted: false, ranks: Vec::new() })
@@ -201,10 +208,10 @@ impl SegmentWriter {
         self.record.read.bytes
     }
 
-    /// Records a dropped document.
-    pub fn drop_one(&mut self, dropped: Dropped) -> Result<()> {
-        match &mut self.dropped {
-            Some(writer) => writer.push(dropped),
+    /// Records documents that corpus filters of an earlier pass dropped.
+    pub fn gone(&mut self, gone: Vec<Dropped>) -> Result<()> {
+        match &mut self.gone {
+            Some(writer) => gone.into_iter().try_for_each(|one| writer.push(one)),
             None => Ok(()),
         }
     }
@@ -213,8 +220,8 @@ impl SegmentWriter {
     pub fn push(&mut self, judged: Judged, had_column: &[bool]) -> Result<()> {
         let Judged { read, rows, dropped, reports, keys } = judged;
         self.record.read.add(read);
-        for one in dropped {
-            self.drop_one(one)?;
+        if let Some(writer) = &mut self.dropped {
+            dropped.into_iter().try_for_each(|one| writer.push(one))?;
         }
         self.record.reports.resize_with(reports.len(), FilterReport::default);
         for (total, part) in self.record.reports.iter_mut().zip(&reports) {
@@ -263,8 +270,10 @@ impl SegmentWriter {
         let (file, sum) = places.finish();
         file.publish()?;
         record.files.push(("places".into(), sum));
-        if let Some(dropped) = self.dropped {
-            record.files.push(("dropped.parquet".into(), dropped.publish()?));
+        for (suffix, writer) in [(DROPPED, self.dropped), (GONE, self.gone)] {
+            if let Some(writer) = writer {
+                record.files.push((suffix.into(), writer.publish()?));
+            }
         }
         for (index, collected) in self.collected.into_iter().enumerate() {
             let keys = format!("keys-{index}");

@@ -15,7 +15,7 @@ use super::dropped::{self, DroppedWriter};
 use super::group::kept;
 use super::report::{Amount, FilterReport};
 use super::rows::{Place, Rows};
-use super::segment::Segment;
+use super::segment::{DROPPED, GONE, Segment};
 use super::split::Choice;
 use super::stored::{Stored, StoredRows};
 use super::{Recording, split};
@@ -30,8 +30,8 @@ const DROPPED_ROWS: u64 = 2_000_000;
 pub struct WriteJob<'a> {
     /// What the last pass left.
     pub segments: Vec<Stored>,
-    /// Segments of all passes, for the record of dropped documents.
-    pub all: Vec<Segment>,
+    /// Segments of each pass, for the record of dropped documents.
+    pub all: Vec<Vec<Segment>>,
     /// Folder for work in progress.
     pub work: &'a Path,
     /// Folder of the corpus.
@@ -247,7 +247,10 @@ fn merge_validation(job: &WriteJob<'_>, stretches: usize) -> Result<Vec<ShardFil
 fn merge_dropped(job: &WriteJob<'_>, stretches: usize) -> Result<()> {
     let folder = job.output.join("dropped");
     fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, e))?;
-    let of_passes = job.all.iter().map(|segment| segment.file("dropped.parquet"));
+    let of_passes = job.all.iter().enumerate().flat_map(|(pass, segments)| {
+        let gone = segments.iter().filter(move |_| pass > 0).map(|segment| segment.file(GONE));
+        gone.chain(segments.iter().map(|segment| segment.file(DROPPED)))
+    });
     let of_stretches = (0..stretches).map(|stretch| work_file(job, stretch, "dropped"));
     let (mut writer, mut rows, mut number) = (None, 0, 0);
     for path in of_passes.chain(of_stretches) {

@@ -41,6 +41,7 @@ psann_core::register!(Filter, "english", EnglishOptions, English::new);
 pub struct EnglishOptions {
     /// A supervised fastText model that tells languages apart, `.bin` or `.ftz`. Without one, a detector that is built
     /// in decides.
+    #[schemars(extend("x-path" = true))]
     pub model: Option<String>,
     /// Label or list of labels to keep, as the model writes them: `en` for lid.176, `eng_Latn` for GlotLID. The
     /// built-in detector knows ar, de, en, es, fr, hi, it, ja, ko, nl, pt, ru, sv, tr, vi and zh.

@@ -26,7 +26,8 @@ pub struct ExactOptions {
     pub score: String,
     /// Names of sources, the best first, for `keep: "source"`.
     pub sources: Vec<String>,
-    /// Folder of a corpus that was prepared with `index: true`: its documents count as copies that came before.
+    /// Folder (from the working directory) of a corpus that was prepared with `index: true`: its documents count as
+    /// copies that came before.
     pub against: Option<String>,
 }
 

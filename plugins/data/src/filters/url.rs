@@ -17,6 +17,7 @@ psann_core::register!(Filter, "url", UrlOptions, Url::new, primary = "blocklist"
 #[serde(deny_unknown_fields, default)]
 pub struct UrlOptions {
     /// Files with one host (`example.com`, which covers its subdomains) or address a line; `#` starts a comment.
+    #[schemars(extend("x-path" = true))]
     pub blocklist: Option<Paths>,
     /// Words that no address may contain between two marks, such as `casino`.
     pub words: Vec<String>,

@@ -43,6 +43,7 @@ pub struct DecontaminateOptions {
     /// A folder with one sub-folder or file per benchmark, or a list of files. Sets named `wikitext`, `lambada`,
     /// `lambada_openai`, `hellaswag`, `piqa` and `winogrande` are read as published; others have some of the columns
     /// `question`, `answer`, `passage` and `text`.
+    #[schemars(extend("x-path" = true))]
     pub evals: Option<Paths>,
     /// Names of the sets to look for; empty takes all that are there.
     pub sets: Vec<String>,
