@@ -6,3 +6,4 @@ pub mod fasttext;
 pub mod filters;
 pub mod sources;
 pub mod utf8;
+pub mod words;

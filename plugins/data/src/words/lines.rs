@@ -1,0 +1,67 @@
+//! Lines in two conventions: Python's `splitlines`, which knows eleven line ends, and `\n` alone.
+
+use super::blank;
+
+/// The lines of `text` as Python's `str.splitlines` cuts it: a line end at the end of the text begins no line.
+pub fn split_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (line, ending) = next_line_end(rest).unwrap_or((rest.len(), 0));
+        let found = &rest[..line];
+        rest = &rest[line + ending..];
+        Some(found)
+    })
+}
+
+/// Position and length of the first line end.
+fn next_line_end(text: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = from + bytes[from..].iter().position(|&byte| MAY_END_LINE[byte as usize])?;
+        let length = match bytes[at..] {
+            [b'\r', b'\n', ..] | [0xc2, 0x85, ..] => 2,
+            [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+            [..0x80, ..] => 1,
+            _ => 0,
+        };
+        if length > 0 {
+            return Some((at, length));
+        }
+        from = at + 1;
+    }
+}
+
+/// First bytes of line ends: LF, VT, FF, CR, FS, GS, RS, NEL, LS and PS.
+const MAY_END_LINE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'\n'..=b'\r' | 0x1c..=0x1e | 0xc2 | 0xe2);
+        byte += 1;
+    }
+    table
+};
+
+/// Python's `str.strip`.
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(blank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_end_of_python_ends_a_line() {
+        let check = |text: &str, expect: &[&str]| assert_eq!(split_lines(text).collect::<Vec<_>>(), expect);
+        check("", &[]);
+        check("\n", &[""]);
+        check("a\r\nb\rc\n\nd", &["a", "b", "c", "", "d"]);
+        check("a\u{b}b\u{c}c\u{1c}d\u{1d}e\u{1e}f\u{85}g\u{2028}h\u{2029}", &["a", "b", "c", "d", "e", "f", "g", "h"]);
+        check("a\u{a0}\u{2029}\u{1f}b\u{2019}c", &["a\u{a0}", "\u{1f}b\u{2019}c"]);
+    }
+}
