@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Bits of a class; `classes.txt` describes them.
 pub const LETTER: u8 = 0x01;
@@ -78,6 +78,11 @@ pub fn letter(c: char) -> bool {
     } else {
         c.is_alphabetic() && c.general_category_group() == GeneralCategoryGroup::Letter
     }
+}
+
+/// A `\d` of Python's regular expressions.
+pub fn digit(c: char) -> bool {
+    c.is_ascii_digit() || !c.is_ascii() && c.general_category() == GeneralCategory::DecimalNumber
 }
 
 /// A `\w` of Python's regular expressions.

@@ -16,9 +16,10 @@ const END_MARKS: &str = "\u{589}\u{61f}\u{6d4}\u{700}\u{701}\u{702}\u{7f9}\u{964
     \u{11641}\u{11642}\u{1173c}\u{1173d}\u{1173e}\u{11a42}\u{11a43}\u{11a9b}\u{11a9c}\u{11c41}\u{11c42}\u{16a6e}\
     \u{16a6f}\u{16af5}\u{16b37}\u{16b38}\u{16b44}\u{1bc9f}\u{1da88}\u{ff61}\u{3002}";
 
-/// Number of sentences in a text whose words spaCy split; those of blanks only do not count.
+/// Number of sentences in a text whose words spaCy split. A text without words is one sentence, and so are blanks behind
+/// the last one unless they are a single space: datatrove counts what spaCy cuts, not what it means.
 pub fn count(words: Words) -> usize {
-    let mut sentences = usize::from(!words.is_empty());
+    let mut sentences = 1;
     let mut ended = false;
     for (index, word) in words.iter().enumerate() {
         // Blanks that are a word begin the next sentence, whatever follows.
@@ -33,7 +34,8 @@ pub fn count(words: Words) -> usize {
             ended = false;
         }
     }
-    sentences
+    let rest = words.spans.last().map_or("", |last| &words.source[last.end as usize..]);
+    sentences + usize::from(ended && !matches!(rest, "" | " "))
 }
 
 /// The same for a text that is not split yet; `spans` is room for its words.
@@ -61,12 +63,14 @@ mod tests {
     #[test]
     fn sentences_are_those_of_spacy() {
         let check = |text: &str, expect: usize| assert_eq!(count_in(text, &mut Vec::new()), expect, "{text}");
-        check("", 0);
-        check("  ", 0);
+        check("", 1);
+        check("  ", 1);
+        check("One. ", 1);
+        check("One.\n", 2);
         check("One", 1);
         check("One. Two! Three?", 3);
         check("Is it?! (Yes.) No...", 3);
-        check("Mr. Smith came. \"Really?\" \"Yes.\"", 2);
+        check("Mr. Smith came. \"Really?\" \"Yes.\"", 3);
         check("One.  .", 2);
         check("\u{4e00}\u{3002} \u{4e8c}\u{3002}", 2);
     }

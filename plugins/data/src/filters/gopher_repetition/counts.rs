@@ -1,0 +1,366 @@
+//! Repeated lines, paragraphs and n-grams, counted as datatrove does.
+//!
+//! The n-gram rules ask nine questions of every word, and nearly always the answer is "not repeated". Two observations,
+//! both exact, spare most of the work. An n-gram occurs at most as often as its first n-1 words. And datatrove compares
+//! longer n-grams by their letters without blanks, so two of them can only be equal if the first 16 bytes from there on
+//! are: only words where that is so ([`Grams::mark_repeats`]) are looked at again.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::{DUPLICATE, RULES, TOP};
+use crate::filters::seen::{Repeated, Seen, Tally};
+use crate::words::hash::{hash, mix};
+use crate::words::lines::strip;
+use crate::words::{Span, Words};
+
+/// What the rules look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Characters of the text.
+    pub chars: usize,
+    /// Paragraphs: parts with two or more line ends between them.
+    pub paragraphs: usize,
+    /// Paragraphs that came before.
+    pub dup_paragraphs: usize,
+    /// Characters in those.
+    pub dup_paragraph_chars: usize,
+    /// Lines; empty ones only at the ends.
+    pub lines: usize,
+    /// Lines that came before.
+    pub dup_lines: usize,
+    /// Characters in those.
+    pub dup_line_chars: usize,
+    /// Characters in all occurrences of the most frequent 2-, 3- and 4-gram.
+    pub top: [usize; TOP.len()],
+    /// Characters in repeated 5- to 10-grams.
+    pub duplicate: [usize; DUPLICATE.len()],
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("chars", &self.chars)?;
+        map.serialize_entry("paragraphs", &self.paragraphs)?;
+        map.serialize_entry("dup_paragraphs", &self.dup_paragraphs)?;
+        map.serialize_entry("dup_paragraph_chars", &self.dup_paragraph_chars)?;
+        map.serialize_entry("lines", &self.lines)?;
+        map.serialize_entry("dup_lines", &self.dup_lines)?;
+        map.serialize_entry("dup_line_chars", &self.dup_line_chars)?;
+        for (n, chars) in TOP.iter().zip(self.top) {
+            map.serialize_entry(&format!("top_{n}"), &chars)?;
+        }
+        for (n, chars) in DUPLICATE.iter().zip(self.duplicate) {
+            map.serialize_entry(&format!("dup_{n}"), &chars)?;
+        }
+        map.end()
+    }
+}
+
+impl Counts {
+    /// All counts of a text whose words are given.
+    pub fn of(text: &str, words: Words, scratch: &mut Scratch) -> Self {
+        let judged = Text::new(text);
+        let (paragraphs, lines) = (judged.paragraphs(scratch), judged.lines(scratch));
+        let mut grams = Grams::new(words, scratch);
+        let top = TOP.map(|n| grams.top_chars(n, scratch));
+        grams.mark_repeats(DUPLICATE[0], scratch);
+        Self {
+            chars: judged.chars,
+            paragraphs: paragraphs.pieces,
+            dup_paragraphs: paragraphs.copies,
+            dup_paragraph_chars: paragraphs.chars,
+            lines: lines.pieces,
+            dup_lines: lines.copies,
+            dup_line_chars: lines.chars,
+            top,
+            duplicate: DUPLICATE.map(|n| grams.duplicate_chars(n, scratch)),
+        }
+    }
+
+    /// The share that each rule looks at.
+    pub fn shares(&self) -> [f64; RULES] {
+        let all = self.chars as f64;
+        let mut shares = [0.0; RULES];
+        shares[0] = self.dup_paragraphs as f64 / self.paragraphs as f64;
+        shares[1] = self.dup_paragraph_chars as f64 / all;
+        shares[2] = self.dup_lines as f64 / self.lines as f64;
+        shares[3] = self.dup_line_chars as f64 / all;
+        for (share, &chars) in shares[4..].iter_mut().zip(self.top.iter().chain(&self.duplicate)) {
+            *share = chars as f64 / all;
+        }
+        shares
+    }
+}
+
+/// Room that is used again for each document.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) spans: Vec<Span>,
+    pub(super) seen: Seen,
+    pub(super) tally: Tally,
+    /// The words without what is between them.
+    joined: Vec<u8>,
+    /// Where each word begins in `joined`, and its end after the last.
+    starts: Vec<u32>,
+    /// The same in characters; empty when all are ASCII.
+    char_starts: Vec<u32>,
+    hashes: Vec<u64>,
+    marked: Vec<bool>,
+    marks: Vec<u32>,
+}
+
+/// A text under judgement.
+pub struct Text<'a> {
+    text: &'a str,
+    /// Number of characters.
+    pub chars: usize,
+}
+
+impl<'a> Text<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, chars: text.chars().count() }
+    }
+
+    /// Parts of the stripped text with two or more `\n` between them.
+    pub fn paragraphs(&self, scratch: &mut Scratch) -> Repeated {
+        let text = strip(self.text);
+        pieces(text, 2, &mut scratch.seen)
+    }
+
+    /// Parts of the text with one or more `\n` between them.
+    pub fn lines(&self, scratch: &mut Scratch) -> Repeated {
+        pieces(self.text, 1, &mut scratch.seen)
+    }
+}
+
+fn pieces(text: &str, least: usize, seen: &mut Seen) -> Repeated {
+    let most = memchr::memchr_iter(b'\n', text.as_bytes()).count() / least + 1;
+    if most == 1 {
+        return Repeated { pieces: 1, ..Repeated::default() };
+    }
+    Repeated::among(split_at_runs(text, least), most, seen)
+}
+
+/// Splits at runs of `least` or more `\n`.
+fn split_at_runs(text: &str, least: usize) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let mut rest = Some(0);
+    std::iter::from_fn(move || {
+        let start = rest?;
+        let mut from = start;
+        while let Some(at) = memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at) {
+            let run = bytes[at..].iter().take_while(|&&byte| byte == b'\n').count();
+            from = at + run;
+            if run >= least {
+                rest = Some(from);
+                return Some(&text[start..at]);
+            }
+        }
+        rest = None;
+        Some(&text[start..])
+    })
+}
+
+/// The n-grams of a text; its words are in the [`Scratch`] it was made with.
+pub struct Grams {
+    words: usize,
+    ascii: bool,
+    /// The most frequent n-gram of the largest `n` asked for so far occurs this often.
+    most: usize,
+}
+
+/// Words from which 16 bytes are equal may begin equal n-grams.
+const WINDOW: usize = 16;
+
+impl Grams {
+    pub fn new(words: Words, scratch: &mut Scratch) -> Self {
+        let Scratch { joined, starts, char_starts, .. } = scratch;
+        joined.clear();
+        starts.clear();
+        let source = words.source.as_bytes();
+        for span in words.spans {
+            starts.push(joined.len() as u32);
+            joined.extend_from_slice(&source[span.start as usize..span.end as usize]);
+        }
+        starts.push(joined.len() as u32);
+        let ascii = joined.is_ascii();
+        char_starts.clear();
+        if !ascii {
+            let (mut chars, mut from) = (0, 0);
+            for &start in &*starts {
+                chars += joined[from..start as usize].iter().filter(|&&byte| (byte as i8) >= -0x40).count() as u32;
+                char_starts.push(chars);
+                from = start as usize;
+            }
+        }
+        scratch.hashes.clear();
+        Self { words: words.len(), ascii, most: words.len() }
+    }
+
+    fn char_starts<'s>(&self, scratch: &'s Scratch) -> &'s [u32] {
+        if self.ascii { &scratch.starts } else { &scratch.char_starts }
+    }
+
+    /// A bound of [`Grams::top_chars`].
+    pub fn most_top_chars(&self, n: usize, scratch: &Scratch) -> usize {
+        let starts = self.char_starts(scratch);
+        let longest = starts.iter().zip(starts.get(n..).unwrap_or_default()).map(|(from, to)| to - from).max();
+        longest.map_or(0, |longest| (longest as usize + n - 1) * self.most)
+    }
+
+    /// Characters in all occurrences of the most frequent n-gram, words joined by a space; of several the first one.
+    pub fn top_chars(&mut self, n: usize, scratch: &mut Scratch) -> usize {
+        if self.words < n {
+            return 0;
+        }
+        let Scratch { joined, starts, hashes, tally, .. } = scratch;
+        if hashes.is_empty() {
+            hashes.extend(starts.windows(2).map(|word| hash(joined, word[0] as usize, word[1] as usize)));
+        }
+        let grams = self.words - n + 1;
+        tally.clear(grams);
+        let (mut count, mut first) = (0, 0);
+        for (position, gram) in hashes.windows(n).enumerate() {
+            let key = gram.iter().fold(n as u64, |key, &word| mix(key ^ 0x9e37_79b9_7f4a_7c15, word));
+            let entry = tally.add(key, position as u32);
+            if entry.count > count || entry.count == count && entry.first < first {
+                (count, first) = (entry.count, entry.first);
+            }
+        }
+        self.most = count as usize;
+        let starts = self.char_starts(scratch);
+        let first = first as usize;
+        ((starts[first + n] - starts[first]) as usize + n - 1) * self.most
+    }
+
+    /// Finds the words that may begin a repeated n-gram, for all `n` from `least` on.
+    pub fn mark_repeats(&self, least: usize, scratch: &mut Scratch) {
+        let Scratch { joined, starts, tally, marked, marks, .. } = scratch;
+        marks.clear();
+        if self.words < least {
+            return;
+        }
+        let grams = self.words - least + 1;
+        marked.clear();
+        marked.resize(grams, false);
+        tally.clear(grams);
+        for position in 0..grams {
+            let start = starts[position] as usize;
+            let short = (starts[position + least] as usize) < start + WINDOW;
+            if short {
+                marked[position] = true;
+                continue;
+            }
+            let entry = tally.add(hash(joined, start, start + WINDOW), position as u32);
+            if entry.count > 1 {
+                marked[position] = true;
+                marked[entry.first as usize] = true;
+            }
+        }
+        marks.extend((0..grams as u32).filter(|&position| marked[position as usize]));
+    }
+
+    /// Characters in repeated n-grams, words joined by nothing: going from word to word, each n-gram that came before
+    /// counts and is jumped over. [`Grams::mark_repeats`] was called with this `n` or a smaller one.
+    pub fn duplicate_chars(&self, n: usize, scratch: &mut Scratch) -> usize {
+        if self.words < n || scratch.marks.is_empty() {
+            return 0;
+        }
+        let mut seen = std::mem::take(&mut scratch.seen);
+        seen.clear(scratch.marks.len());
+        let starts = self.char_starts(scratch);
+        let (mut chars, mut from) = (0, 0);
+        for &mark in &scratch.marks {
+            let position = mark as usize;
+            if position < from || position + n > self.words {
+                continue;
+            }
+            let bytes = [position, position + n].map(|word| scratch.starts[word] as usize);
+            if !seen.insert(hash(&scratch.joined, bytes[0], bytes[1])) {
+                chars += (starts[position + n] - starts[position]) as usize;
+                from = position + n;
+            }
+        }
+        scratch.seen = seen;
+        chars
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::words::Splitter;
+
+    /// datatrove's two functions, word for word.
+    fn plain_top(words: &[&str], n: usize) -> usize {
+        let grams: Vec<String> = words.windows(n).map(|gram| gram.join(" ")).collect();
+        let mut counts = HashMap::new();
+        for gram in &grams {
+            *counts.entry(gram).or_insert(0) += 1;
+        }
+        let most = counts.values().max().copied().unwrap_or(0);
+        grams.iter().find(|gram| counts[gram] == most).map_or(0, |gram| gram.chars().count() * most)
+    }
+
+    fn plain_duplicate(words: &[&str], n: usize) -> usize {
+        let (mut seen, mut chars, mut at) = (HashSet::new(), 0, 0);
+        while at + n <= words.len() {
+            let gram = words[at..at + n].concat();
+            let length = gram.chars().count();
+            if seen.insert(gram) {
+                at += 1;
+            } else {
+                chars += length;
+                at += n;
+            }
+        }
+        chars
+    }
+
+    fn check(text: &str) {
+        let mut spans = Vec::new();
+        Splitter::Whitespace.split(text, &mut spans);
+        let words = Words { source: text, spans: &spans };
+        let counts = Counts::of(text, words, &mut Scratch::default());
+        let words: Vec<&str> = words.iter().collect();
+        assert_eq!(counts.top, TOP.map(|n| plain_top(&words, n)), "{text}");
+        assert_eq!(counts.duplicate, DUPLICATE.map(|n| plain_duplicate(&words, n)), "{text}");
+    }
+
+    #[test]
+    fn pieces_are_split_at_runs_of_line_ends() {
+        let check = |text: &str, least, expect: &[&str]| {
+            assert_eq!(split_at_runs(text, least).collect::<Vec<_>>(), expect);
+        };
+        check("", 1, &[""]);
+        check("\n\na\nb\n", 1, &["", "a", "b", ""]);
+        check("a\nb\n\n\nc", 2, &["a\nb", "c"]);
+        check("\n\n", 2, &["", ""]);
+    }
+
+    #[test]
+    fn letters_decide_not_words() {
+        // The second five words have the same letters as the first.
+        check("ab c d e f a bc d e f");
+        check("abcdefgh ijklmn o p q abcdefg hijklmn o p q");
+    }
+
+    proptest! {
+        #[test]
+        fn counts_equal_the_plain_definition(
+            words in prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "ba", "\u{e9}", "longerword", "aa"]), 0..60)
+        ) {
+            check(&words.join(" "));
+        }
+
+        #[test]
+        fn so_they_do_in_texts_of_long_words(words in prop::collection::vec("[ab]{1,2}|abcdefghij|[cd]{9}", 0..80)) {
+            check(&words.join(" "));
+        }
+    }
+}
