@@ -11,6 +11,7 @@ pub mod c4;
 pub mod fineweb;
 pub mod gopher_quality;
 pub mod gopher_repetition;
+pub mod lines;
 pub mod normalize;
 pub mod seen;
 pub mod threshold;
