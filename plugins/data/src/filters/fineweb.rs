@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seen::{Repeated, Seen};
 use super::threshold::Threshold;
-use crate::words::lines::strip;
+use crate::words::lines::{split_newlines, strip};
 use crate::words::{Span, Splitter};
 
 psann_core::register!(Filter, "fineweb", FineWebOptions, FineWeb::new);
@@ -139,7 +139,7 @@ impl FineWeb {
         let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
         let mut counts =
             Counts { newlines, chars_without_newlines: text.chars().count() - newlines, ..Counts::default() };
-        let lines = text.split('\n').filter(|line| !strip(line).is_empty()).inspect(|line| {
+        let lines = split_newlines(text).filter(|line| !strip(line).is_empty()).inspect(|line| {
             counts.lines_nonempty += 1;
             counts.terminal_lines += usize::from(line.chars().next_back().is_some_and(|c| self.is_end_mark(c)));
             // A character has up to 4 bytes.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fineweb::END_MARKS;
 use super::threshold::Threshold;
+use crate::words::hash::{eight, first};
 use crate::words::lines::{split_lines, strip};
 use crate::words::{Span, Splitter, Words, blank, letter};
 
@@ -161,17 +162,21 @@ impl GopherQuality {
             ellipses: count(text, "...") + count(text, "…"),
             ..Counts::default()
         };
+        let bytes = words.source.as_bytes();
+        let ascii = bytes.is_ascii();
         let mut distinct = 0u64;
-        for word in words.iter() {
-            let (symbol, alphabetic) = kind(word);
+        for span in words.spans {
+            let length = (span.end - span.start) as usize;
+            let word = eight(bytes, span.start as usize);
+            // Most words begin with an ASCII letter; that decides already.
+            let (symbol, alphabetic) =
+                if (word as u8).is_ascii_alphabetic() { (false, true) } else { kind(span.of(words.source)) };
             counts.alpha_words += usize::from(alphabetic);
             if !symbol {
                 counts.words_nonsymbol += 1;
-                counts.chars_nonsymbol += chars(word);
+                counts.chars_nonsymbol += if ascii { length } else { chars(span.of(words.source)) };
             }
-            if let Some(index) = self.stop_words.find(word) {
-                distinct |= 1 << index;
-            }
+            distinct |= self.stop_words.bit(word, length, || span.of(words.source));
         }
         counts.stop_words_distinct = distinct.count_ones() as usize;
         for line in split_lines(text) {
@@ -194,7 +199,7 @@ impl GopherQuality {
         for word in words.iter() {
             counts.chars_nonsymbol += chars(word);
             counts.alpha_words += usize::from(kind(word).1);
-            counts.stop_words_distinct += usize::from(self.stop_words.find(&word.to_lowercase()).is_some());
+            counts.stop_words_distinct += usize::from(self.stop_words.all.contains(&word.to_lowercase()));
         }
         for line in text.split('\n').map(strip).filter(|line| !line.is_empty()) {
             counts.lines += 1;
@@ -294,10 +299,12 @@ fn is_symbol(c: char) -> bool {
 /// Those beyond ASCII (Apache 2.0, datatrove's utils/text.py).
 const SYMBOLS: &str = "«´»–—’“”„…∶━►、。〈〉《》「」【】！％（），．１：；？～";
 
-/// A few words to look for.
+/// Up to 64 words to look for.
 #[derive(Debug)]
 struct StopWords {
     all: Vec<String>,
+    /// Their first 8 bytes.
+    starts: Vec<u64>,
     /// Lengths of those that begin with each byte, as bits; 31 stands for more.
     lengths: [u32; 256],
 }
@@ -309,16 +316,23 @@ impl StopWords {
         for word in &all {
             lengths[word.as_bytes()[0] as usize] |= 1 << word.len().min(31);
         }
-        Self { all, lengths }
+        let starts = all.iter().map(|word| eight(word.as_bytes(), 0)).collect();
+        Self { all, starts, lengths }
     }
 
+    /// The bit of the stop word that begins with the bytes `start`, has this `length` and, if longer than 8, is `word`.
     #[inline]
-    fn find(&self, word: &str) -> Option<usize> {
-        let first = *word.as_bytes().first()?;
-        if self.lengths[first as usize] >> word.len().min(31) & 1 == 0 {
-            return None;
+    fn bit<'a>(&self, start: u64, length: usize, word: impl Fn() -> &'a str) -> u64 {
+        if self.lengths[start as usize % 256] >> length.min(31) & 1 == 0 {
+            return 0;
         }
-        self.all.iter().position(|stop| stop == word)
+        let start = first(start, length);
+        let same = |index: &usize| {
+            self.starts[*index] == start
+                && self.all[*index].len() == length
+                && (length <= 8 || self.all[*index] == word())
+        };
+        (0..self.all.len()).find(same).map_or(0, |index| 1 << index)
     }
 }
 
@@ -392,6 +406,13 @@ mod tests {
         );
         let many = vec!["x"; 65];
         assert!(GopherQuality::new(serde_json::from_value(json!({ "stop_words": many })).unwrap()).is_err());
+    }
+
+    #[test]
+    fn long_stop_words_are_compared_whole() {
+        let words = StopWords::new(["", "the", "notwithstanding", "notwithal"].map(str::to_owned).into());
+        let bit = |word: &str| words.bit(eight(word.as_bytes(), 0), word.len(), || word);
+        assert_eq!(["the", "notwithstanding", "notwithal", "notwithstandinX", "th", ""].map(bit), [1, 2, 4, 0, 0, 0]);
     }
 
     #[test]

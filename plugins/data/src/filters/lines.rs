@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::threshold::Threshold;
 use crate::words::blank;
-use crate::words::lines::strip;
+use crate::words::lines::{split_newlines, strip};
 
 psann_core::register!(Filter, "lines", LinesOptions, Lines::new);
 
@@ -104,7 +104,7 @@ impl Lines {
         let mut counts = Counts::default();
         let mut left = String::with_capacity(text.len());
         let mut any = false;
-        for line in text.split('\n') {
+        for line in split_newlines(text) {
             let words = words(line);
             counts.words += words;
             let kept = if words == 0 { Ok((line.into(), 0)) } else { self.correct_line(line, words) };

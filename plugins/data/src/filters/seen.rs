@@ -1,94 +1,49 @@
-//! Tables of hashes that are emptied and never freed, for counting within one document after the other.
+//! Which of many pieces are equal, by their hashes: one table of 4 bytes a piece that is emptied and never freed.
 
 use crate::words::hash::hash;
 
-/// A set of 64-bit hashes.
+/// Finds, for each of a list of keys, the first equal one. A table of 32-bit positions: the keys themselves stay in the
+/// list, and both fit the nearest cache for all but huge documents.
+#[derive(Debug, Default)]
+pub struct Firsts {
+    /// Position plus one, open addressing.
+    slots: Vec<u32>,
+    mask: usize,
+}
+
+impl Firsts {
+    /// Empties the table and makes room for `most` keys.
+    pub fn clear(&mut self, most: usize) {
+        let size = (2 * most).next_power_of_two();
+        self.slots.clear();
+        self.slots.resize(size, 0);
+        self.mask = size - 1;
+    }
+
+    /// The first position with the same key as `position`: itself if the key is new.
+    #[inline]
+    pub fn first(&mut self, keys: &[u64], position: usize) -> usize {
+        let key = keys[position];
+        let mut slot = key as usize & self.mask;
+        loop {
+            let place = &mut self.slots[slot];
+            let Some(other) = place.checked_sub(1) else {
+                *place = position as u32 + 1;
+                return position;
+            };
+            if keys[other as usize] == key {
+                return other as usize;
+            }
+            slot = (slot + 1) & self.mask;
+        }
+    }
+}
+
+/// Room for [`Repeated::among`].
 #[derive(Debug, Default)]
 pub struct Seen {
-    slots: Vec<u64>,
-}
-
-impl Seen {
-    /// Empties the set and makes room for `most` hashes.
-    pub fn clear(&mut self, most: usize) {
-        self.slots.clear();
-        self.slots.resize((2 * most).next_power_of_two(), 0);
-    }
-
-    /// Adds `key`; whether it was new.
-    #[inline]
-    pub fn insert(&mut self, key: u64) -> bool {
-        // 0 marks a free slot.
-        let key = key.max(1);
-        let mask = self.slots.len() - 1;
-        let mut slot = key as usize & mask;
-        loop {
-            match self.slots[slot] {
-                0 => {
-                    self.slots[slot] = key;
-                    return true;
-                }
-                other if other == key => return false,
-                _ => slot = (slot + 1) & mask,
-            }
-        }
-    }
-}
-
-/// What is known of a key of [`Tally`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Entry {
-    key: u64,
-    /// How often it came.
-    pub count: u32,
-    /// The position at which it came first.
-    pub first: u32,
-}
-
-/// Counts of 64-bit hashes.
-#[derive(Debug, Default)]
-pub struct Tally {
-    slots: Vec<Entry>,
-}
-
-impl Tally {
-    /// Empties the table and makes room for `most` hashes.
-    pub fn clear(&mut self, most: usize) {
-        self.slots.clear();
-        self.slots.resize((2 * most).next_power_of_two(), Entry::default());
-    }
-
-    /// Counts `key`, which comes at `position`.
-    #[inline]
-    pub fn add(&mut self, key: u64, position: u32) -> Entry {
-        let mask = self.slots.len() - 1;
-        let mut slot = key as usize & mask;
-        loop {
-            let entry = &mut self.slots[slot];
-            if entry.count == 0 {
-                *entry = Entry { key, count: 1, first: position };
-                return *entry;
-            }
-            if entry.key == key {
-                entry.count += 1;
-                return *entry;
-            }
-            slot = (slot + 1) & mask;
-        }
-    }
-
-    /// How often `key` came.
-    pub fn count(&self, key: u64) -> u32 {
-        let mask = self.slots.len() - 1;
-        let mut slot = key as usize & mask;
-        while self.slots[slot].count > 0 {
-            if self.slots[slot].key == key {
-                return self.slots[slot].count;
-            }
-            slot = (slot + 1) & mask;
-        }
-        0
-    }
+    firsts: Firsts,
+    keys: Vec<u64>,
 }
 
 /// Copies among pieces of a text: how many came before already, and their characters.
@@ -106,10 +61,12 @@ impl Repeated {
     /// Counts copies among `pieces`, of which there are at most `most`.
     pub fn among<'a>(pieces: impl Iterator<Item = &'a str>, most: usize, seen: &mut Seen) -> Self {
         let mut repeated = Self::default();
-        seen.clear(most);
-        for piece in pieces {
+        seen.firsts.clear(most);
+        seen.keys.clear();
+        for (position, piece) in pieces.enumerate() {
+            seen.keys.push(hash(piece.as_bytes(), 0, piece.len()));
             repeated.pieces += 1;
-            if !seen.insert(hash(piece.as_bytes(), 0, piece.len())) {
+            if seen.firsts.first(&seen.keys, position) != position {
                 repeated.copies += 1;
                 repeated.chars += piece.chars().count();
             }
@@ -132,13 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_counts_and_remembers_the_first() {
-        let mut tally = Tally::default();
-        tally.clear(3);
-        for (position, key) in [5, 0, 5, 13, 5, 0].into_iter().enumerate() {
-            tally.add(key, position as u32);
-        }
-        assert_eq!(tally.add(0, 9), Entry { key: 0, count: 3, first: 1 });
-        assert_eq!((tally.count(5), tally.count(13), tally.count(7)), (3, 1, 0));
+    fn the_first_equal_key_is_found() {
+        let mut firsts = Firsts::default();
+        firsts.clear(6);
+        let keys = [5, 0, 5, 5 + 16, 0, 5];
+        let found: Vec<usize> = (0..keys.len()).map(|position| firsts.first(&keys, position)).collect();
+        assert_eq!(found, [0, 1, 0, 3, 1, 0]);
     }
 }

@@ -1,7 +1,7 @@
 //! Words with a split of their own: `cannot` is two, `Mr.` and `:)` are one.
 
 use super::classes::entries;
-use super::hash::hash;
+use super::hash::{eight, first, hash, index};
 
 /// One exception.
 #[derive(Debug)]
@@ -11,7 +11,8 @@ pub struct Exception {
     pub ends: Vec<u8>,
 }
 
-/// The table of exceptions. Nearly every word is looked up and nearly none is one, so a bit map answers first.
+/// The table of exceptions. Nearly every word is looked up and nearly none is one, so a bit map of their first 8 bytes
+/// answers first.
 #[derive(Debug)]
 pub struct Exceptions {
     pub all: Vec<Exception>,
@@ -22,12 +23,13 @@ pub struct Exceptions {
 }
 
 const SLOTS: usize = 1 << 12;
-const BITS: usize = 1 << 15;
+/// Size of the bit map as a power of two.
+const BITS: u32 = 15;
 
 impl Exceptions {
     /// No exception at all.
     pub fn none() -> Self {
-        Self { all: Vec::new(), longest: 0, bits: vec![0; BITS / 64], slots: vec![0; SLOTS] }
+        Self { all: Vec::new(), longest: 0, bits: vec![0; 1 << BITS >> 6], slots: vec![0; SLOTS] }
     }
 
     /// spaCy's for English, but for those that are blanks.
@@ -52,7 +54,8 @@ impl Exceptions {
             return;
         }
         let key = hash(text.as_bytes(), 0, text.len());
-        self.bits[key as usize % BITS / 64] |= 1 << (key % 64);
+        let bit = index(eight(text.as_bytes(), 0), 0, BITS);
+        self.bits[bit / 64] |= 1 << (bit % 64);
         let mut slot = (key >> 32) as usize % SLOTS;
         while self.slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
@@ -68,15 +71,22 @@ impl Exceptions {
         if end - start > self.longest {
             return None;
         }
-        let key = hash(bytes, start, end);
-        if self.bits[key as usize % BITS / 64] >> (key % 64) & 1 == 0 {
+        self.find_from(eight(bytes, start), bytes, start, end)
+    }
+
+    /// The same, given the 8 bytes from `start` on.
+    #[inline]
+    pub fn find_from(&self, word: u64, bytes: &[u8], start: usize, end: usize) -> Option<&Exception> {
+        let bit = index(first(word, end - start), 0, BITS);
+        if self.bits[bit / 64] >> (bit % 64) & 1 == 0 {
             return None;
         }
-        self.look_up(key, &bytes[start..end])
+        self.look_up(bytes, start, end)
     }
 
     #[cold]
-    fn look_up(&self, key: u64, word: &[u8]) -> Option<&Exception> {
+    fn look_up(&self, bytes: &[u8], start: usize, end: usize) -> Option<&Exception> {
+        let (key, word) = (hash(bytes, start, end), &bytes[start..end]);
         let mut slot = (key >> 32) as usize % SLOTS;
         while let Some(index) = self.slots[slot].checked_sub(1) {
             let exception = &self.all[usize::from(index)];

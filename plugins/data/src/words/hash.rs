@@ -12,35 +12,61 @@ pub fn mix(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Up to 8 bytes from `at`, as a little-endian number.
+/// The 8 bytes from `at` on as a little-endian number, zeros after the end of `bytes`.
 #[inline]
-fn load(bytes: &[u8], at: usize, length: usize) -> u64 {
-    if let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let all = u64::from_le_bytes(*eight);
-        return if length >= 8 { all } else { all & !(u64::MAX << (8 * length)) };
+pub fn eight(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => tail(bytes, at),
     }
-    // The last bytes of the text.
-    bytes[at..at + length].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+#[cold]
+fn tail(bytes: &[u8], at: usize) -> u64 {
+    bytes.iter().skip(at).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// The first `length` bytes of `word`, zeros after them; all 8 if there are more.
+#[inline]
+pub fn first(word: u64, length: usize) -> u64 {
+    if length >= 8 { word } else { word & !(u64::MAX << (8 * length)) }
 }
 
 /// The hash of `bytes[start..end]`.
 #[inline]
 pub fn hash(bytes: &[u8], start: usize, end: usize) -> u64 {
+    hash_from(eight(bytes, start), bytes, start, end)
+}
+
+/// The same, given the 8 bytes from `start` on.
+#[inline]
+pub fn hash_from(word: u64, bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
     let seed = SECRET[1] ^ length as u64;
-    if length <= 8 {
-        return mix(load(bytes, start, length) ^ SECRET[0], seed);
+    match length {
+        0..=8 => mix(first(word, length) ^ SECRET[0], seed),
+        9..=16 => mix(word ^ SECRET[0], eight(bytes, end - 8) ^ seed.rotate_left(32)),
+        _ => long(bytes, start, end),
     }
-    let mut hash = seed;
+}
+
+fn long(bytes: &[u8], start: usize, end: usize) -> u64 {
+    let mut hash = SECRET[1] ^ (end - start) as u64;
     let mut at = start;
     while end - at > 16 {
-        hash = mix(load(bytes, at, 8) ^ SECRET[0], load(bytes, at + 8, 8) ^ hash);
+        hash = mix(eight(bytes, at) ^ SECRET[0], eight(bytes, at + 8) ^ hash);
         at += 16;
     }
-    // The last 16 bytes, which may overlap the ones before, or all of 9 to 16.
-    let from = if length < 16 { start } else { end - 16 };
-    hash = mix(load(bytes, from, 8) ^ SECRET[0], load(bytes, end - 8, 8) ^ hash);
+    // The last 16 bytes, which may overlap the ones before.
+    hash = mix(eight(bytes, end - 16) ^ SECRET[0], eight(bytes, end - 8) ^ hash);
     mix(hash ^ SECRET[2], SECRET[0])
+}
+
+/// A quick index below 2^`bits` of two words, for bit maps that answer "surely not".
+#[inline]
+pub fn index(one: u64, two: u64, bits: u32) -> usize {
+    ((one.wrapping_mul(SECRET[0]) ^ two.wrapping_mul(SECRET[1]).rotate_left(23)).wrapping_mul(SECRET[2]) >> (64 - bits))
+        as usize
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Span;
 use super::exceptions::Exceptions;
-use super::hash::{hash, mix};
+use super::hash::{eight, first, index};
 use super::spacy::split_without_exceptions;
 
 /// The sequences to look for, as a tree.
@@ -25,12 +25,13 @@ struct Node {
     last: bool,
 }
 
-const BITS: u64 = 1 << 13;
+/// Size of the bit map as a power of two.
+const BITS: u32 = 14;
 
 impl Patterns {
     /// One sequence for each exception that has an affix of any kind. Those of one word change nothing.
     pub fn new(exceptions: &Exceptions) -> Self {
-        let mut patterns = Self { nodes: vec![Node::default()], pairs: vec![0; BITS as usize / 64] };
+        let mut patterns = Self { nodes: vec![Node::default()], pairs: vec![0; 1 << BITS >> 6] };
         for exception in &exceptions.all {
             let text = exception.text.as_str();
             let words = split_without_exceptions(text);
@@ -38,7 +39,7 @@ impl Patterns {
                 continue;
             }
             let bit = pair(text, words[0], words[1]);
-            patterns.pairs[bit as usize / 64] |= 1 << (bit % 64);
+            patterns.pairs[bit / 64] |= 1 << (bit % 64);
             let mut node = 0;
             for word in &words {
                 let fresh = patterns.nodes.len();
@@ -52,14 +53,15 @@ impl Patterns {
         patterns
     }
 
-    /// Whether two neighbours among `words` may begin a sequence.
-    pub fn may_match(&self, text: &str, words: &[Span]) -> bool {
-        words.windows(2).any(|two| self.may_begin(text, two[0], two[1]))
+    /// Whether there is a sequence among `words`.
+    pub fn any(&self, text: &str, words: &[Span]) -> bool {
+        words.windows(2).any(|two| self.may_begin(text, two[0], two[1])) && !self.find(text, words).is_empty()
     }
 
+    #[inline]
     fn may_begin(&self, text: &str, one: Span, two: Span) -> bool {
         let bit = pair(text, one, two);
-        self.pairs[bit as usize / 64] >> (bit % 64) & 1 != 0
+        self.pairs[bit / 64] >> (bit % 64) & 1 != 0
     }
 
     /// Puts together what belongs together.
@@ -124,7 +126,8 @@ pub fn adjacent(text: &str, one: Span, two: Span) -> bool {
     matches!(&text.as_bytes()[one.end as usize..two.start as usize], [] | [b' '])
 }
 
-fn pair(text: &str, one: Span, two: Span) -> u64 {
-    let key = |word: Span| hash(text.as_bytes(), word.start as usize, word.end as usize);
-    mix(key(one), key(two) | 1) % BITS
+#[inline]
+fn pair(text: &str, one: Span, two: Span) -> usize {
+    let start = |word: Span| first(eight(text.as_bytes(), word.start as usize), (word.end - word.start) as usize);
+    index(start(one), start(two), BITS)
 }

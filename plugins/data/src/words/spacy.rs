@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use super::affixes::{infix, prefix, suffix};
 use super::exceptions::{Exception, Exceptions};
+use super::hash::eight;
 use super::merge::Patterns;
 use super::url::is_url;
 use super::{Span, blank};
@@ -87,6 +88,17 @@ fn byte_class(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).map_or(BLANK, |&byte| BYTES[byte as usize])
 }
 
+/// How many of 8 bytes, from the first on, are ASCII letters.
+#[inline]
+fn letters(bytes: u64) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    // In small letters and without the high bit; then sums that reach the high bit from `a` and from after `z` on.
+    let small = (bytes | 0x20 * EACH) & !HIGH;
+    let letters = (small + (0x80 - 0x61) * EACH) & !(small + (0x80 - 0x7b) * EACH) & !bytes;
+    (!letters & HIGH).trailing_zeros() as usize / 8
+}
+
 struct Pieces<'a> {
     text: &'a str,
     exceptions: &'a Exceptions,
@@ -98,37 +110,54 @@ struct Pieces<'a> {
 impl Pieces<'_> {
     fn split(&mut self, words: &mut Vec<Span>) {
         let bytes = self.text.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            let start = at;
-            let mut seen = 0;
-            let mut class = byte_class(bytes, at);
-            while class & (LETTER | DIGIT) != 0 {
-                seen |= class;
-                at += 1;
-                class = byte_class(bytes, at);
+        let mut start = 0;
+        while start < bytes.len() {
+            // Letters, 8 at a time: most words end within the first, without a branch for each letter.
+            let word = eight(bytes, start);
+            let mut letters = letters(word);
+            let mut at = start + letters;
+            while letters == 8 {
+                letters = self::letters(eight(bytes, at));
+                at += letters;
             }
-            // `10km` and `8D` are for the general rules.
-            let plain = seen == LETTER || seen != 0 && bytes[at - 1].is_ascii_digit();
-            if class & BLANK != 0 && (plain || at == start) {
-                if plain {
-                    self.whole(start, at, words);
+            let class = byte_class(bytes, at);
+            if class & BLANK != 0 {
+                if at > start {
+                    self.whole(word, start, at, words);
                 }
-                at += 1;
-            } else if plain && class & (MARK | STOP) != 0 && byte_class(bytes, at + 1) & BLANK != 0 {
-                self.marked(start, at, words);
-                at += 2;
+                start = at + 1;
+            } else if at > start && class & (MARK | STOP) != 0 && byte_class(bytes, at + 1) & BLANK != 0 {
+                self.marked(word, start, at, words);
+                start = at + 2;
             } else {
-                let end = self.piece_end(at);
-                if end > start {
-                    self.piece(start, end, words);
-                }
-                at = end;
-                if class & BEYOND != 0 || byte_class(bytes, at) & BEYOND != 0 {
-                    at += self.blank_at(at);
-                }
+                start = self.other(start, at, words);
             }
         }
+    }
+
+    /// A piece that is not letters and a mark only; `at` is after its first letters. Returns where to go on.
+    fn other(&mut self, start: usize, mut at: usize, words: &mut Vec<Span>) -> usize {
+        let bytes = self.text.as_bytes();
+        while byte_class(bytes, at) & (LETTER | DIGIT) != 0 {
+            at += 1;
+        }
+        // Numbers are as simple as words; `10km` and `8D` are not.
+        if at > start && bytes[at - 1].is_ascii_digit() {
+            let class = byte_class(bytes, at);
+            if class & BLANK != 0 {
+                self.whole(eight(bytes, start), start, at, words);
+                return at + 1;
+            }
+            if class & (MARK | STOP) != 0 && byte_class(bytes, at + 1) & BLANK != 0 {
+                self.marked(eight(bytes, start), start, at, words);
+                return at + 2;
+            }
+        }
+        let end = self.piece_end(at);
+        if end > start {
+            self.piece(start, end, words);
+        }
+        end + self.blank_at(end).max(1)
     }
 
     /// Where the piece ends that goes on at `at`.
@@ -152,10 +181,10 @@ impl Pieces<'_> {
         }
     }
 
-    /// Letters and digits that no rule takes apart.
-    #[inline]
-    fn whole(&mut self, start: usize, end: usize, words: &mut Vec<Span>) {
-        match self.exceptions.find(self.text.as_bytes(), start, end) {
+    /// Letters and digits that no rule takes apart; `word` is the 8 bytes from `start` on.
+    #[inline(always)]
+    fn whole(&self, word: u64, start: usize, end: usize, words: &mut Vec<Span>) {
+        match self.exceptions.find_from(word, self.text.as_bytes(), start, end) {
             Some(exception) => push_parts(exception, start, words),
             None => words.push(Span::new(start, end)),
         }
@@ -163,18 +192,18 @@ impl Pieces<'_> {
 
     /// The same with a mark at `end`.
     #[inline]
-    fn marked(&mut self, start: usize, end: usize, words: &mut Vec<Span>) {
+    fn marked(&mut self, word: u64, start: usize, end: usize, words: &mut Vec<Span>) {
         let bytes = self.text.as_bytes();
         let splits = bytes[end] != b'.' || {
             // `J.` and `McD.` stay whole.
             let small = !bytes[end - 1].is_ascii_uppercase();
             small || end - start > 1 && bytes[end - 2].is_ascii_uppercase()
         };
-        if !splits || self.exceptions.find(bytes, start, end + 1).is_some() {
-            return self.whole(start, end + 1, words);
+        if !splits || self.exceptions.find_from(word, bytes, start, end + 1).is_some() {
+            return self.whole(word, start, end + 1, words);
         }
         let before = words.len();
-        self.whole(start, end, words);
+        self.whole(word, start, end, words);
         words.push(Span::new(end, end + 1));
         self.apart |= words.len() - before > 2;
     }
@@ -231,8 +260,10 @@ impl Pieces<'_> {
             None => {}
         }
         suffixes.drain(end, words);
-        if let Some(patterns) = self.patterns {
-            self.apart = self.apart || patterns.may_match(self.text, &words[first..]);
+        if let Some(patterns) = self.patterns
+            && words.len() - first > 1
+        {
+            self.apart = self.apart || patterns.any(self.text, &words[first..]);
         }
     }
 
@@ -244,7 +275,8 @@ impl Pieces<'_> {
             return;
         }
         let (mut word, mut at) = (0, 0);
-        while at < piece.len() {
+        while let Some(next) = piece.as_bytes()[at..].iter().position(|&byte| MAY_BE_INFIX[byte as usize]) {
+            at += next;
             let length = infix(piece, at);
             if length > 0 && at > 0 {
                 if word < at {
@@ -260,6 +292,17 @@ impl Pieces<'_> {
         }
     }
 }
+
+/// First bytes of what [`infix`] may find.
+const MAY_BE_INFIX: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'*'..=b'/' | b':' | b'<'..=b'>' | b'^' | b'~' | 0xc2..);
+        byte += 1;
+    }
+    table
+};
 
 fn push_parts(exception: &Exception, start: usize, words: &mut Vec<Span>) {
     let mut from = start;
@@ -341,6 +384,18 @@ mod tests {
             }
             let letter = class(byte as char) & (CAPITAL | SMALL) != 0;
             assert_eq!(letter, BYTES[byte as usize] & LETTER != 0);
+        }
+    }
+
+    #[test]
+    fn letters_are_counted_up_to_the_first_other_byte() {
+        for byte in 0..=255u8 {
+            for at in 0..8 {
+                let mut bytes = *b"azAZmnop";
+                bytes[at] = byte;
+                let expect = bytes.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(8);
+                assert_eq!(letters(u64::from_le_bytes(bytes)), expect, "{bytes:?}");
+            }
         }
     }
 

@@ -2,15 +2,15 @@
 //!
 //! The n-gram rules ask nine questions of every word, and nearly always the answer is "not repeated". Two observations,
 //! both exact, spare most of the work. An n-gram occurs at most as often as its first n-1 words. And datatrove compares
-//! longer n-grams by their letters without blanks, so two of them can only be equal if the first 16 bytes from there on
+//! longer n-grams by their letters without blanks, so two of them can only be equal if the first 12 bytes from there on
 //! are: only words where that is so ([`Grams::mark_repeats`]) are looked at again.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::{DUPLICATE, RULES, TOP};
-use crate::filters::seen::{Repeated, Seen, Tally};
-use crate::words::hash::{hash, mix};
+use crate::filters::seen::{Firsts, Repeated, Seen};
+use crate::words::hash::{eight, hash, hash_from, mix};
 use crate::words::lines::strip;
 use crate::words::{Span, Words};
 
@@ -97,15 +97,20 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) spans: Vec<Span>,
-    pub(super) seen: Seen,
-    pub(super) tally: Tally,
-    /// The words without what is between them.
+    seen: Seen,
+    firsts: Firsts,
+    /// The words without what is between them, and some bytes of no meaning.
     joined: Vec<u8>,
-    /// Where each word begins in `joined`, and its end after the last.
+    /// Where each word begins in `joined`, and the end of the last.
     starts: Vec<u32>,
     /// The same in characters; empty when all are ASCII.
     char_starts: Vec<u32>,
+    /// A hash of each word.
     hashes: Vec<u64>,
+    /// A hash of each n-gram.
+    keys: Vec<u64>,
+    /// How often the n-gram that begins here occurs, where it is the first.
+    counts: Vec<u32>,
     marked: Vec<bool>,
     marks: Vec<u32>,
 }
@@ -170,22 +175,38 @@ pub struct Grams {
     most: usize,
 }
 
-/// Words from which 16 bytes are equal may begin equal n-grams.
-const WINDOW: usize = 16;
+/// Words from which 12 bytes are equal may begin equal n-grams. More would leave more n-grams too short to tell.
+const WINDOW: u32 = 12;
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Grams {
     pub fn new(words: Words, scratch: &mut Scratch) -> Self {
-        let Scratch { joined, starts, char_starts, .. } = scratch;
-        joined.clear();
-        starts.clear();
+        let Scratch { joined, starts, char_starts, hashes, .. } = scratch;
         let source = words.source.as_bytes();
-        for span in words.spans {
-            starts.push(joined.len() as u32);
-            joined.extend_from_slice(&source[span.start as usize..span.end as usize]);
+        let length: usize = words.spans.iter().map(|span| (span.end - span.start) as usize).sum();
+        if joined.len() < length + 8 {
+            joined.resize(length + 8, 0);
         }
-        starts.push(joined.len() as u32);
-        let ascii = joined.is_ascii();
+        starts.clear();
+        hashes.clear();
+        let mut to = 0;
+        for span in words.spans {
+            let (start, end) = (span.start as usize, span.end as usize);
+            let word = eight(source, start);
+            starts.push(to as u32);
+            hashes.push(hash_from(word, source, start, end));
+            // 8 bytes are quicker than as many as there are; the next word overwrites those too many.
+            if let Some(place) = joined[to..].first_chunk_mut() {
+                *place = word.to_le_bytes();
+            }
+            if end - start > 8 {
+                joined[to..to + end - start].copy_from_slice(&source[start..end]);
+            }
+            to += end - start;
+        }
+        starts.push(to as u32);
         char_starts.clear();
+        let ascii = joined[..to].is_ascii();
         if !ascii {
             let (mut chars, mut from) = (0, 0);
             for &start in &*starts {
@@ -194,7 +215,6 @@ impl Grams {
                 from = start as usize;
             }
         }
-        scratch.hashes.clear();
         Self { words: words.len(), ascii, most: words.len() }
     }
 
@@ -214,48 +234,53 @@ impl Grams {
         if self.words < n {
             return 0;
         }
-        let Scratch { joined, starts, hashes, tally, .. } = scratch;
-        if hashes.is_empty() {
-            hashes.extend(starts.windows(2).map(|word| hash(joined, word[0] as usize, word[1] as usize)));
-        }
-        let grams = self.words - n + 1;
-        tally.clear(grams);
-        let (mut count, mut first) = (0, 0);
-        for (position, gram) in hashes.windows(n).enumerate() {
-            let key = gram.iter().fold(n as u64, |key, &word| mix(key ^ 0x9e37_79b9_7f4a_7c15, word));
-            let entry = tally.add(key, position as u32);
-            if entry.count > count || entry.count == count && entry.first < first {
-                (count, first) = (entry.count, entry.first);
+        let Scratch { hashes, firsts, keys, counts, .. } = scratch;
+        keys.clear();
+        let key = |gram: &[u64]| gram[1..].iter().fold(gram[0], |key, &word| mix(key ^ ODD, word));
+        keys.extend(hashes.windows(n).map(key));
+        counts.clear();
+        counts.resize(keys.len(), 0);
+        firsts.clear(keys.len());
+        let (mut most, mut best) = (0, 0);
+        for position in 0..keys.len() {
+            let first = firsts.first(keys, position);
+            let count = counts[first] + 1;
+            counts[first] = count;
+            if count > most || count == most && first < best {
+                (most, best) = (count, first);
             }
         }
-        self.most = count as usize;
+        self.most = most as usize;
         let starts = self.char_starts(scratch);
-        let first = first as usize;
-        ((starts[first + n] - starts[first]) as usize + n - 1) * self.most
+        ((starts[best + n] - starts[best]) as usize + n - 1) * self.most
     }
 
     /// Finds the words that may begin a repeated n-gram, for all `n` from `least` on.
     pub fn mark_repeats(&self, least: usize, scratch: &mut Scratch) {
-        let Scratch { joined, starts, tally, marked, marks, .. } = scratch;
+        let Scratch { joined, starts, firsts, keys, marked, marks, .. } = scratch;
         marks.clear();
         if self.words < least {
             return;
         }
         let grams = self.words - least + 1;
+        keys.clear();
+        keys.extend(starts[..grams].iter().map(|&start| {
+            let start = start as usize;
+            mix(eight(joined, start) ^ ODD, eight(joined, start + WINDOW as usize - 8))
+        }));
         marked.clear();
         marked.resize(grams, false);
-        tally.clear(grams);
+        firsts.clear(grams);
         for position in 0..grams {
-            let start = starts[position] as usize;
-            let short = (starts[position + least] as usize) < start + WINDOW;
-            if short {
+            if starts[position + least] < starts[position] + WINDOW {
+                // Too short to tell.
                 marked[position] = true;
                 continue;
             }
-            let entry = tally.add(hash(joined, start, start + WINDOW), position as u32);
-            if entry.count > 1 {
+            let first = firsts.first(keys, position);
+            if first != position {
                 marked[position] = true;
-                marked[entry.first as usize] = true;
+                marked[first] = true;
             }
         }
         marks.extend((0..grams as u32).filter(|&position| marked[position as usize]));
@@ -267,22 +292,23 @@ impl Grams {
         if self.words < n || scratch.marks.is_empty() {
             return 0;
         }
-        let mut seen = std::mem::take(&mut scratch.seen);
-        seen.clear(scratch.marks.len());
-        let starts = self.char_starts(scratch);
+        let Scratch { joined, starts, char_starts, firsts, keys, marks, .. } = scratch;
+        let char_starts = if self.ascii { &*starts } else { &*char_starts };
+        firsts.clear(marks.len());
+        keys.clear();
         let (mut chars, mut from) = (0, 0);
-        for &mark in &scratch.marks {
+        for &mark in &*marks {
             let position = mark as usize;
             if position < from || position + n > self.words {
                 continue;
             }
-            let bytes = [position, position + n].map(|word| scratch.starts[word] as usize);
-            if !seen.insert(hash(&scratch.joined, bytes[0], bytes[1])) {
-                chars += (starts[position + n] - starts[position]) as usize;
+            keys.push(hash(joined, starts[position] as usize, starts[position + n] as usize));
+            let last = keys.len() - 1;
+            if firsts.first(keys, last) != last {
+                chars += (char_starts[position + n] - char_starts[position]) as usize;
                 from = position + n;
             }
         }
-        scratch.seen = seen;
         chars
     }
 }
