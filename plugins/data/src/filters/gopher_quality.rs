@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fineweb::END_MARKS;
 use super::threshold::Threshold;
-use crate::words::hash::{eight, first};
+use crate::words::hash::{chars_from, eight, first, index};
 use crate::words::lines::{split_lines, strip};
 use crate::words::{Span, Splitter, Words, blank, letter};
 
@@ -166,16 +166,20 @@ impl GopherQuality {
         let ascii = bytes.is_ascii();
         let mut distinct = 0u64;
         for span in words.spans {
-            let length = (span.end - span.start) as usize;
-            let word = eight(bytes, span.start as usize);
-            // Most words begin with an ASCII letter; that decides already.
-            let (symbol, alphabetic) =
-                if (word as u8).is_ascii_alphabetic() { (false, true) } else { kind(span.of(words.source)) };
-            counts.alpha_words += usize::from(alphabetic);
-            if !symbol {
-                counts.words_nonsymbol += 1;
-                counts.chars_nonsymbol += if ascii { length } else { chars(span.of(words.source)) };
-            }
+            let (start, end) = (span.start as usize, span.end as usize);
+            let length = end - start;
+            let word = eight(bytes, start);
+            // A letter in front decides already, and so does a character that is all.
+            let byte = word as u8;
+            let kind = if length == 1 || byte.is_ascii_alphabetic() {
+                KINDS[byte as usize]
+            } else {
+                kind(span.of(words.source))
+            };
+            counts.alpha_words += usize::from(kind & ALPHABETIC);
+            let nonsymbol = usize::from(kind & NONSYMBOL != 0);
+            counts.words_nonsymbol += nonsymbol;
+            counts.chars_nonsymbol += nonsymbol * if ascii { length } else { chars_from(word, bytes, start, end) };
             distinct |= self.stop_words.bit(word, length, || span.of(words.source));
         }
         counts.stop_words_distinct = distinct.count_ones() as usize;
@@ -197,8 +201,8 @@ impl GopherQuality {
             ..Counts::default()
         };
         for word in words.iter() {
-            counts.chars_nonsymbol += chars(word);
-            counts.alpha_words += usize::from(kind(word).1);
+            counts.chars_nonsymbol += word.chars().count();
+            counts.alpha_words += usize::from(kind(word) & ALPHABETIC);
             counts.stop_words_distinct += usize::from(self.stop_words.all.contains(&word.to_lowercase()));
         }
         for line in text.split('\n').map(strip).filter(|line| !line.is_empty()) {
@@ -271,26 +275,37 @@ fn count(text: &str, needle: &str) -> usize {
     memmem::find_iter(text.as_bytes(), needle).count()
 }
 
-/// Number of characters of a short text.
-#[inline]
-fn chars(word: &str) -> usize {
-    word.bytes().filter(|&byte| (byte as i8) >= -0x40).count()
+/// A word has a letter.
+const ALPHABETIC: u8 = 1;
+/// A word is not only symbols.
+const NONSYMBOL: u8 = 2;
+
+/// [`kind`] of a word of one byte, or that begins with a letter.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = (byte as u8).is_ascii_alphabetic();
+        kinds[byte] = if letter { ALPHABETIC | NONSYMBOL } else { NONSYMBOL * !is_ascii_symbol(byte as u8) as u8 };
+        byte += 1;
+    }
+    kinds
+};
+
+/// [`ALPHABETIC`] and [`NONSYMBOL`] of a word.
+fn kind(word: &str) -> u8 {
+    u8::from(word.chars().any(letter)) * ALPHABETIC | u8::from(!word.chars().all(is_symbol)) * NONSYMBOL
 }
 
-/// Whether a word is symbols only, and whether it has a letter.
-#[inline]
-fn kind(word: &str) -> (bool, bool) {
-    if word.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) {
-        return (false, true);
-    }
-    (word.chars().all(is_symbol), word.chars().any(letter))
+const fn is_ascii_symbol(byte: u8) -> bool {
+    byte.is_ascii_punctuation() || byte.is_ascii_control() && byte != b'\t' && byte != b'\n'
 }
 
 /// datatrove's punctuation: marks of several scripts, end marks of all, most control characters. (`１` is in its list, the
 /// other full-width digits are not.)
 fn is_symbol(c: char) -> bool {
     if c.is_ascii() {
-        c.is_ascii_punctuation() || c.is_ascii_control() && !matches!(c, '\t' | '\n')
+        is_ascii_symbol(c as u8)
     } else {
         !c.is_alphabetic() && (matches!(c, '\u{80}'..='\u{9f}') || SYMBOLS.contains(c) || END_MARKS.contains(c))
     }
@@ -303,36 +318,37 @@ const SYMBOLS: &str = "«´»–—’“”„…∶━►、。〈〉《》「
 #[derive(Debug)]
 struct StopWords {
     all: Vec<String>,
-    /// Their first 8 bytes.
-    starts: Vec<u64>,
-    /// Lengths of those that begin with each byte, as bits; 31 stands for more.
-    lengths: [u32; 256],
+    /// Index into `all` plus one, by first 8 bytes and length; open addressing.
+    slots: [u8; 1 << SLOT_BITS],
 }
+
+const SLOT_BITS: u32 = 8;
 
 impl StopWords {
     fn new(mut all: Vec<String>) -> Self {
         all.retain(|word| !word.is_empty());
-        let mut lengths = [0; 256];
-        for word in &all {
-            lengths[word.as_bytes()[0] as usize] |= 1 << word.len().min(31);
+        let mut slots = [0; 1 << SLOT_BITS];
+        for (place, word) in (1..).zip(&all) {
+            let mut slot = index(eight(word.as_bytes(), 0), word.len() as u64, SLOT_BITS);
+            while slots[slot] != 0 {
+                slot = (slot + 1) % slots.len();
+            }
+            slots[slot] = place;
         }
-        let starts = all.iter().map(|word| eight(word.as_bytes(), 0)).collect();
-        Self { all, starts, lengths }
+        Self { all, slots }
     }
 
-    /// The bit of the stop word that begins with the bytes `start`, has this `length` and, if longer than 8, is `word`.
+    /// The bit of the stop word that begins with the bytes `start`, has this `length` and is `word`; 0 for none.
     #[inline]
     fn bit<'a>(&self, start: u64, length: usize, word: impl Fn() -> &'a str) -> u64 {
-        if self.lengths[start as usize % 256] >> length.min(31) & 1 == 0 {
-            return 0;
+        let mut slot = index(first(start, length), length as u64, SLOT_BITS);
+        while let Some(place) = self.slots[slot].checked_sub(1) {
+            if self.all[usize::from(place)] == word() {
+                return 1 << place;
+            }
+            slot = (slot + 1) % self.slots.len();
         }
-        let start = first(start, length);
-        let same = |index: &usize| {
-            self.starts[*index] == start
-                && self.all[*index].len() == length
-                && (length <= 8 || self.all[*index] == word())
-        };
-        (0..self.all.len()).find(same).map_or(0, |index| 1 << index)
+        0
     }
 }
 
@@ -418,6 +434,9 @@ mod tests {
     #[test]
     fn symbols_are_not_letters() {
         assert!(SYMBOLS.chars().chain(END_MARKS.chars()).chain("#\u{7f}\u{85}\u{0}".chars()).all(is_symbol));
+        for byte in 0..128u8 {
+            assert_eq!(KINDS[byte as usize], kind(&char::from(byte).to_string()));
+        }
         assert!(!"a1\t\n \u{e9}\u{ff12}\u{2022}".chars().any(is_symbol));
     }
 

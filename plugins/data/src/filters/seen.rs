@@ -14,7 +14,7 @@ pub struct Firsts {
 impl Firsts {
     /// Empties the table and makes room for `most` keys.
     pub fn clear(&mut self, most: usize) {
-        let size = (2 * most).next_power_of_two();
+        let size = (3 * most).next_power_of_two();
         self.slots.clear();
         self.slots.resize(size, 0);
         self.mask = size - 1;

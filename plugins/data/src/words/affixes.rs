@@ -4,19 +4,25 @@
 
 use super::classes::{BEFORE_STOP, CAPITAL, LETTER, PREFIX, QUOTE, SMALL, SUFFIX, SYMBOL, class, is};
 
-/// Units that are split off the number before them.
-const UNITS: [&str; 98] = [
-    "km", "km²", "km³", "m", "m²", "m³", "dm", "dm²", "dm³", "cm", "cm²", "cm³", "mm", "mm²", "mm³", "ha", "µm", "nm",
-    "yd", "in", "ft", "kg", "g", "mg", "µg", "t", "lb", "oz", "m/s", "km/h", "kmh", "mph", "hPa", "Pa", "mbar", "mb",
-    "MB", "kb", "KB", "gb", "GB", "tb", "TB", "T", "G", "M", "K", "%", "км", "км²", "км³", "м", "м²", "м³", "дм",
-    "дм²", "дм³", "см", "см²", "см³", "мм", "мм²", "мм³", "нм", "кг", "г", "мг", "м/с", "км/ч", "кПа", "Па", "мбар",
-    "Кб", "КБ", "кб", "Мб", "МБ", "мб", "Гб", "ГБ", "гб", "Тб", "ТБ", // The list in spaCy lacks a blank here.
-    "тбكم", "كم²", "كم³", "م", "م²", "م³", "سم", "سم²", "سم³", "مم", "مم²", "مم³", "كم", "غرام", "جرام",
-];
-const MORE_UNITS: [&str; 5] = ["جم", "كغ", "ملغ", "كوب", "اكواب"];
-
-/// Currencies that are split off the number before them, beside those of one character.
-const CURRENCIES: [&str; 3] = ["US$", "C$", "A$"];
+/// Units that are split off the number before them, and currencies.
+fn is_unit(tail: &str) -> bool {
+    // `тбكم` is one word because spaCy's list lacks a blank there.
+    #[rustfmt::skip]
+    let unit = matches!(
+        tail,
+        "km" | "km²" | "km³" | "m" | "m²" | "m³" | "dm" | "dm²" | "dm³" | "cm" | "cm²" | "cm³" | "mm" | "mm²"
+            | "mm³" | "ha" | "µm" | "nm" | "yd" | "in" | "ft" | "kg" | "g" | "mg" | "µg" | "t" | "lb" | "oz"
+            | "m/s" | "km/h" | "kmh" | "mph" | "hPa" | "Pa" | "mbar" | "mb" | "MB" | "kb" | "KB" | "gb" | "GB"
+            | "tb" | "TB" | "T" | "G" | "M" | "K" | "%" | "км" | "км²" | "км³" | "м" | "м²" | "м³" | "дм"
+            | "дм²" | "дм³" | "см" | "см²" | "см³" | "мм" | "мм²" | "мм³" | "нм" | "кг" | "г" | "мг" | "м/с"
+            | "км/ч" | "кПа" | "Па" | "мбар" | "Кб" | "КБ" | "кб" | "Мб" | "МБ" | "мб" | "Гб" | "ГБ" | "гб"
+            | "Тб" | "ТБ" | "тбكم" | "كم²" | "كم³" | "م" | "م²" | "م³" | "سم" | "سم²" | "سم³" | "مم" | "مم²"
+            | "مم³" | "كم" | "غرام" | "جرام" | "جم" | "كغ" | "ملغ" | "كوب" | "اكواب"
+            | "US$" | "C$" | "A$" | "+"
+    );
+    let mut characters = tail.chars();
+    unit || characters.next().is_some_and(is_currency) && characters.next().is_none()
+}
 
 fn is_currency(c: char) -> bool {
     matches!(c, '$' | '£' | '€' | '¥' | '฿' | '₽' | '﷼' | '\u{20a0}'..='\u{20b0}' | '\u{20b1}'..='\u{20bf}')
@@ -24,6 +30,34 @@ fn is_currency(c: char) -> bool {
 
 /// Longest unit or currency in bytes.
 const LONGEST_UNIT: usize = 10;
+
+/// The affix classes of ASCII, where nearly all words begin and end.
+const ASCII: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = match byte as u8 {
+            b'!'
+            | b'"'
+            | b'#'
+            | b'&'..=b'*'
+            | b','
+            | b':'..=b'<'
+            | b'>'
+            | b'?'
+            | b'['
+            | b']'
+            | b'_'
+            | b'`'
+            | b'{'
+            | b'}' => PREFIX | SUFFIX,
+            b'$' | b'%' | b'+' | b'=' => PREFIX,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// The length of what is split off the start of `piece`; 0 for nothing.
 pub fn prefix(piece: &str) -> usize {
@@ -34,7 +68,7 @@ pub fn prefix(piece: &str) -> usize {
         [b'.', b'.', ..] => bytes.iter().take_while(|&&b| b == b'.').count(),
         [b'U', b'S', b'$', ..] => 3,
         [b'C' | b'A', b'$', ..] => 2,
-        [b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9', ..] => 0,
+        [byte @ ..0x80, ..] => usize::from(ASCII[*byte as usize] & PREFIX != 0),
         _ => piece.chars().next().filter(|&c| class(c) & PREFIX != 0).map_or(0, char::len_utf8),
     }
 }
@@ -43,34 +77,30 @@ pub fn prefix(piece: &str) -> usize {
 pub fn suffix(piece: &str) -> usize {
     let bytes = piece.as_bytes();
     let Some(&last) = bytes.last() else { return 0 };
-    if last == b'.' {
-        return full_stops(piece);
-    }
-    if let b's' | b'S' = last {
-        let rest = &piece[..piece.len() - 1];
-        if let Some(quote) = rest.chars().next_back().filter(|c| matches!(c, '\'' | '\u{2019}')) {
-            return 1 + quote.len_utf8();
+    match last {
+        b'.' => return full_stops(piece),
+        b'0'..=b'9' => return 0,
+        // No unit ends with one of these.
+        ..0x80 if ASCII[last as usize] & SUFFIX != 0 => return 1,
+        b's' | b'S' => {
+            let rest = &piece[..piece.len() - 1];
+            if let Some(quote) = rest.chars().next_back().filter(|c| matches!(c, '\'' | '\u{2019}')) {
+                return 1 + quote.len_utf8();
+            }
         }
+        _ => {}
     }
     // A unit follows a digit: it is what stands behind the last one, if that is near.
     let near = &bytes[bytes.len().saturating_sub(LONGEST_UNIT + 1)..];
     if let Some(at) = near.iter().rposition(u8::is_ascii_digit) {
         let length = near.len() - at - 1;
-        let tail = &piece[piece.len() - length..];
-        let one = tail.chars().next().filter(|c| c.len_utf8() == length);
-        if length > 0
-            && (one.is_some_and(|c| c == '+' || is_currency(c))
-                || UNITS.contains(&tail)
-                || MORE_UNITS.contains(&tail)
-                || CURRENCIES.contains(&tail))
-        {
+        if is_unit(&piece[piece.len() - length..]) {
             return length;
         }
     }
-    let Some(c) = piece.chars().next_back() else { return 0 };
-    match c {
-        '…' if piece.ends_with("……") => 6,
-        c if class(c) & SUFFIX != 0 => c.len_utf8(),
+    match piece.chars().next_back() {
+        Some('…') if piece.ends_with("……") => 6,
+        Some(c) if !c.is_ascii() && class(c) & SUFFIX != 0 => c.len_utf8(),
         _ => 0,
     }
 }
@@ -129,6 +159,14 @@ fn hyphen(kind: char, rest: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_ascii_is_that_of_the_classes() {
+        for byte in 0..128u8 {
+            let expect = if byte.is_ascii_alphanumeric() { 0 } else { class(byte as char) & (PREFIX | SUFFIX) };
+            assert_eq!(ASCII[byte as usize], expect, "{}", byte as char);
+        }
+    }
 
     #[test]
     fn suffixes() {

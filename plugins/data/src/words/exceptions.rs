@@ -17,7 +17,7 @@ pub struct Exception {
 pub struct Exceptions {
     pub all: Vec<Exception>,
     longest: usize,
-    bits: Vec<u64>,
+    bits: Box<[u64; 1 << BITS >> 6]>,
     /// Index into `all` plus one, open addressing.
     slots: Vec<u16>,
 }
@@ -29,7 +29,7 @@ const BITS: u32 = 15;
 impl Exceptions {
     /// No exception at all.
     pub fn none() -> Self {
-        Self { all: Vec::new(), longest: 0, bits: vec![0; 1 << BITS >> 6], slots: vec![0; SLOTS] }
+        Self { all: Vec::new(), longest: 0, bits: Box::new([0; 1 << BITS >> 6]), slots: vec![0; SLOTS] }
     }
 
     /// spaCy's for English, but for those that are blanks.

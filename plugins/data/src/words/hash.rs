@@ -32,6 +32,19 @@ pub fn first(word: u64, length: usize) -> u64 {
     if length >= 8 { word } else { word & !(u64::MAX << (8 * length)) }
 }
 
+/// Number of characters in `bytes[start..end]`, which are UTF-8, given the 8 bytes from `start` on.
+#[inline]
+pub fn chars_from(word: u64, bytes: &[u8], start: usize, end: usize) -> usize {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let length = end - start;
+    if length <= 8 {
+        // All but the bytes `10xxxxxx`.
+        let word = first(word, length);
+        return length - (word & !(word << 1) & HIGH).count_ones() as usize;
+    }
+    bytes[start..end].iter().filter(|&&byte| (byte as i8) >= -0x40).count()
+}
+
 /// The hash of `bytes[start..end]`.
 #[inline]
 pub fn hash(bytes: &[u8], start: usize, end: usize) -> u64 {
@@ -72,6 +85,18 @@ pub fn index(one: u64, two: u64, bits: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_counted() {
+        let text = "a\u{e9}\u{20ac}\u{1f600}bc\u{e9}\u{20ac}\u{1f600}z";
+        let places: Vec<usize> = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).collect();
+        for &start in &places {
+            for &end in places.iter().filter(|&&end| end >= start) {
+                let found = chars_from(eight(text.as_bytes(), start), text.as_bytes(), start, end);
+                assert_eq!(found, text[start..end].chars().count());
+            }
+        }
+    }
 
     #[test]
     fn the_hash_depends_on_the_bytes_alone() {

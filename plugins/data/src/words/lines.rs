@@ -24,9 +24,22 @@ pub fn split_lines(text: &str) -> impl Iterator<Item = &str> {
 fn has_rare_line_ends(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Without a branch for each byte, so that many are looked at at once.
-    let rare = |found, &byte: &u8| found | (byte.wrapping_sub(0xb) < 3) | (byte.wrapping_sub(0x1c) < 3);
-    bytes.chunks(1024).any(|chunk| chunk.iter().fold(false, rare))
-        || ["\u{85}", "\u{2028}", "\u{2029}"].iter().any(|end| memmem::find(bytes, end.as_bytes()).is_some())
+    let rare = |byte: u8| u8::from(byte.wrapping_sub(0xb) < 3) | u8::from(byte.wrapping_sub(0x1c) < 3);
+    let (mut any, mut beyond) = (0, 0);
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    for block in blocks {
+        for &byte in block {
+            any |= rare(byte);
+            beyond |= byte;
+        }
+    }
+    for &byte in rest {
+        any |= rare(byte);
+        beyond |= byte;
+    }
+    any != 0
+        || !beyond.is_ascii()
+            && ["\u{85}", "\u{2028}", "\u{2029}"].iter().any(|end| memmem::find(bytes, end.as_bytes()).is_some())
 }
 
 /// Position and length of the first line end.

@@ -16,7 +16,7 @@ use super::spacy::split_without_exceptions;
 pub struct Patterns {
     nodes: Vec<Node>,
     /// Bit map of the first two words of all sequences.
-    pairs: Vec<u64>,
+    pairs: Box<[u64; 1 << BITS >> 6]>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ const BITS: u32 = 14;
 impl Patterns {
     /// One sequence for each exception that has an affix of any kind. Those of one word change nothing.
     pub fn new(exceptions: &Exceptions) -> Self {
-        let mut patterns = Self { nodes: vec![Node::default()], pairs: vec![0; 1 << BITS >> 6] };
+        let mut patterns = Self { nodes: vec![Node::default()], pairs: Box::new([0; 1 << BITS >> 6]) };
         for exception in &exceptions.all {
             let text = exception.text.as_str();
             let words = split_without_exceptions(text);

@@ -7,14 +7,14 @@ use super::classes::{SMALL, class, word_character};
 
 /// Whether all of `word`, which has no blanks, is an address.
 pub fn is_url(word: &str) -> bool {
-    if !word.contains('.') {
+    if !word.bytes().any(|byte| byte == b'.') {
         return false;
     }
     if from_host(word) || after_scheme(word).is_some_and(from_host) {
         return true;
     }
     // Whatever stands before an `@` counts as the user.
-    word.match_indices('@').any(|(at, _)| at > 0 && from_host(&word[at + 1..]))
+    word.bytes().enumerate().any(|(at, byte)| byte == b'@' && at > 0 && from_host(&word[at + 1..]))
 }
 
 fn after_scheme(word: &str) -> Option<&str> {
@@ -25,7 +25,7 @@ fn after_scheme(word: &str) -> Option<&str> {
 }
 
 fn from_host(text: &str) -> bool {
-    let end = text.find([':', '/', '?', '#', '@']).unwrap_or(text.len());
+    let end = text.bytes().position(|byte| matches!(byte, b':' | b'/' | b'?' | b'#' | b'@')).unwrap_or(text.len());
     let (host, rest) = text.split_at(end);
     after_host(rest) && (is_address(host) || is_domain(host))
 }

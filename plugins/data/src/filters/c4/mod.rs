@@ -234,7 +234,15 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a line has a word of more than `most` characters.
 fn has_long_word(line: &str, most: usize) -> bool {
-    line.len() > most && words(line).any(|word| word.len() > most && word.chars().count() > most)
+    // From one blank to the last one that a word of `most` bytes can reach: few bytes are looked at.
+    let mut from = 0;
+    while let Some(reach) = line.as_bytes().get(from..=from + most) {
+        match reach.iter().rposition(u8::is_ascii_whitespace) {
+            Some(at) => from += at + 1,
+            None => return words(&line[from..]).any(|word| word.len() > most && word.chars().count() > most),
+        }
+    }
+    false
 }
 
 /// Whether a line has `least` words.
@@ -297,6 +305,12 @@ mod tests {
         check(&format!("A {} word.", "x".repeat(1000)), Some(&format!("A {} word.", "x".repeat(1000))));
         check(&format!("A {} word.", "x".repeat(1001)), None);
         check("It was so[1] and[edit] is[citation needed].", Some("It was so and is."));
+        check(&format!("A {} word.", "\u{e9}".repeat(1000)), Some(&format!("A {} word.", "\u{e9}".repeat(1000))));
+        check(
+            &format!("A {} w {}.", "\u{e9}".repeat(600), "x".repeat(999)),
+            Some(&format!("A {} w {}.", "\u{e9}".repeat(600), "x".repeat(999))),
+        );
+        check(&format!("{} {}\u{a0}{}.", "x".repeat(999), "x".repeat(800), "x".repeat(1000)), None);
         check("About java[2]script it is.", None);
         // Three words before the citation is cut, a blank after it.
         check("Two words.[3] [4]", None);

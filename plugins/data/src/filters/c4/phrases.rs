@@ -29,14 +29,14 @@ impl Phrases {
             return Self { curly_bracket, ..Self::of(&text.replace('\u{212a}', "k")) };
         }
         let mut found = Self { lorem_ipsum: false, javascript: false, policy: false, curly_bracket };
-        for block in (0..bytes.len()).step_by(BLOCK) {
-            let window = &bytes[block..bytes.len().min(block + BLOCK + 1)];
-            if has_anchor(window) {
-                for at in block..block + window.len() {
-                    found.look_at(bytes, at);
-                }
+        let mut at = 0;
+        while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            if has_anchor(block) {
+                (at..at + STEP).for_each(|at| found.look_at(bytes, at));
             }
+            at += STEP;
         }
+        (at..bytes.len()).for_each(|at| found.look_at(bytes, at));
         found
     }
 
@@ -49,10 +49,8 @@ impl Phrases {
         };
         match bytes[at] | 0x20 {
             b'j' => self.javascript |= is(0, "javascript"),
-            b'm' => {
-                self.lorem_ipsum |= is(4, "lorem ipsum");
-                self.policy |= is(3, POLICY[0]);
-            }
+            b'p' => self.lorem_ipsum |= is(7, "lorem ipsum"),
+            b'r' => self.policy |= is(2, POLICY[0]),
             b'v' => self.policy |= is(3, POLICY[1]),
             b'k' => {
                 self.policy |= is(3, POLICY[2]) || is(8, POLICY[3]) || is(10, POLICY[4]) || is(7, POLICY[5]);
@@ -62,19 +60,19 @@ impl Phrases {
     }
 }
 
-const BLOCK: usize = 64;
+const STEP: usize = 64;
 
-/// Whether two neighbouring bytes are the rarest two of a phrase: `ja`, `ms`, `m `, `va`, `ki`, in any case. Without
-/// branches, so that the compiler looks at many bytes at once.
-fn has_anchor(window: &[u8]) -> bool {
-    let mut found = false;
-    for (&one, &two) in window.iter().zip(&window[1..]) {
-        let (one, two) = (one | 0x20, two | 0x20);
-        found |= (two == b'a') & ((one == b'j') | (one == b'v'));
-        found |= (one == b'm') & ((two == b's') | (two == b' '));
-        found |= (one == b'k') & (two == b'i');
+/// Whether the three letters that are the rarest of a phrase begin in the first [`STEP`] bytes: `jav`, `psu`, `rms`, `vac`
+/// or `kie`, in any case. Without branches, so that the compiler looks at many bytes at once.
+fn has_anchor(block: &[u8; STEP + 2]) -> bool {
+    let mut found = 0;
+    for at in 0..STEP {
+        let [one, two, three] = [block[at] | 0x20, block[at + 1] | 0x20, block[at + 2] | 0x20];
+        let is =
+            |anchor: &[u8; 3]| u8::from(one == anchor[0]) & u8::from(two == anchor[1]) & u8::from(three == anchor[2]);
+        found |= is(b"jav") | is(b"psu") | is(b"rms") | is(b"vac") | is(b"kie");
     }
-    found
+    found != 0
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{DUPLICATE, RULES, TOP};
 use crate::filters::seen::{Firsts, Repeated, Seen};
-use crate::words::hash::{eight, hash, hash_from, mix};
+use crate::words::hash::{chars_from, eight, hash, hash_from, mix};
 use crate::words::lines::strip;
 use crate::words::{Span, Words};
 
@@ -208,12 +208,13 @@ impl Grams {
         char_starts.clear();
         let ascii = joined[..to].is_ascii();
         if !ascii {
-            let (mut chars, mut from) = (0, 0);
-            for &start in &*starts {
-                chars += joined[from..start as usize].iter().filter(|&&byte| (byte as i8) >= -0x40).count() as u32;
-                char_starts.push(chars);
-                from = start as usize;
-            }
+            let mut chars = 0;
+            char_starts.push(0);
+            char_starts.extend(starts.windows(2).map(|word| {
+                let (start, end) = (word[0] as usize, word[1] as usize);
+                chars += chars_from(eight(joined, start), joined, start, end) as u32;
+                chars
+            }));
         }
         Self { words: words.len(), ascii, most: words.len() }
     }
@@ -225,8 +226,9 @@ impl Grams {
     /// A bound of [`Grams::top_chars`].
     pub fn most_top_chars(&self, n: usize, scratch: &Scratch) -> usize {
         let starts = self.char_starts(scratch);
-        let longest = starts.iter().zip(starts.get(n..).unwrap_or_default()).map(|(from, to)| to - from).max();
-        longest.map_or(0, |longest| (longest as usize + n - 1) * self.most)
+        let ends = starts.get(n..).unwrap_or_default();
+        let longest = starts.iter().zip(ends).fold(0, |most, (from, to)| to.wrapping_sub(*from).max(most));
+        (longest as usize + n - 1) * self.most
     }
 
     /// Characters in all occurrences of the most frequent n-gram, words joined by a space; of several the first one.
@@ -271,8 +273,8 @@ impl Grams {
         marked.clear();
         marked.resize(grams, false);
         firsts.clear(grams);
-        for position in 0..grams {
-            if starts[position + least] < starts[position] + WINDOW {
+        for (position, (start, end)) in starts.iter().zip(&starts[least..]).enumerate() {
+            if end - start < WINDOW {
                 // Too short to tell.
                 marked[position] = true;
                 continue;

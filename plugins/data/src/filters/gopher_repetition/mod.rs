@@ -187,7 +187,7 @@ impl GopherRepetition {
         scratch.spans = spans;
         for (rule, &n) in TOP.iter().enumerate() {
             let Some(most) = self.top[rule] else { continue };
-            if grams.most_top_chars(n, scratch) as f64 / all > most {
+            if rule == 0 || grams.most_top_chars(n, scratch) as f64 / all > most {
                 let share = grams.top_chars(n, scratch) as f64 / all;
                 score(SCORES[4 + rule], share);
                 if share > most {
