@@ -3,6 +3,12 @@
 //! Three questions, so that a difference has an address: are the counts right when datatrove's words are given, are our
 //! words spaCy's, and do the filters agree end to end.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that fails says where; the tables are for its reader"
+)]
+
 use std::collections::BTreeMap;
 
 use psann_core::{Batch, BatchBuilder, Document, Filter};

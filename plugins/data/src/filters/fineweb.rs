@@ -126,7 +126,7 @@ impl FineWeb {
             words: options.words,
             ended: options.min_ended_lines.or(Some(0.12)),
             spare_unended: options.spare_unended,
-            end_marks: options.end_marks.as_deref().unwrap_or(END_MARKS).chars().collect(),
+            end_marks: options.end_marks.unwrap_or_else(|| END_MARKS.to_owned()).chars().collect(),
             short: options.max_short_lines.or(Some(0.67)),
             short_line: options.short_line,
             repeated: options.max_repeated_chars.or(Some(repeated)),

@@ -294,7 +294,7 @@ const KINDS: [u8; 256] = {
 
 /// [`ALPHABETIC`] and [`NONSYMBOL`] of a word.
 fn kind(word: &str) -> u8 {
-    u8::from(word.chars().any(letter)) * ALPHABETIC | u8::from(!word.chars().all(is_symbol)) * NONSYMBOL
+    (u8::from(word.chars().any(letter)) * ALPHABETIC) | (u8::from(!word.chars().all(is_symbol)) * NONSYMBOL)
 }
 
 const fn is_ascii_symbol(byte: u8) -> bool {

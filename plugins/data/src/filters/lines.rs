@@ -18,7 +18,7 @@ psann_core::register!(Filter, "lines", LinesOptions, Lines::new);
 ///
 /// A rule that is not given has the threshold named with it; `false` switches it off. Words are what stands between
 /// blanks. Empty lines stay: they separate paragraphs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinesOptions {
     /// Greatest share of capitals among the characters of a line. Default: 0.5.

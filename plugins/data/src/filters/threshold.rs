@@ -67,9 +67,11 @@ impl<T: JsonSchema> JsonSchema for Threshold<T> {
 
 #[cfg(test)]
 mod tests {
+    use psann_core::options::parse;
     use serde_json::json;
 
     use super::*;
+    use crate::filters::gopher_quality::GopherQualityOptions;
 
     #[test]
     fn a_threshold_is_a_number_or_false_or_left_to_the_preset() {
@@ -82,5 +84,15 @@ mod tests {
         for one in [Threshold::Preset, Threshold::Off, Threshold::At(2.0)] {
             assert_eq!(read(serde_json::to_value(one).unwrap()).unwrap(), one);
         }
+    }
+
+    #[test]
+    fn options_say_what_a_rule_takes() {
+        let read = |min_words| parse::<GopherQualityOptions>(&json!({ "min_words": min_words }));
+        assert_eq!(read(json!(20)).unwrap().min_words, Threshold::At(20));
+        assert_eq!(read(json!(false)).unwrap().min_words, Threshold::Off);
+        assert_eq!(read(json!(null)).unwrap(), GopherQualityOptions::default());
+        let message = read(json!("many")).unwrap_err().to_string();
+        assert_eq!(message, "option `min_words` takes an integer | false, found the string `\"many\"`");
     }
 }

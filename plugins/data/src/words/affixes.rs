@@ -63,8 +63,7 @@ const ASCII: [u8; 128] = {
 pub fn prefix(piece: &str) -> usize {
     let bytes = piece.as_bytes();
     match bytes {
-        [] => 0,
-        [b'+', b'0'..=b'9', ..] => 0,
+        [] | [b'+', b'0'..=b'9', ..] => 0,
         [b'.', b'.', ..] => bytes.iter().take_while(|&&b| b == b'.').count(),
         [b'U', b'S', b'$', ..] => 3,
         [b'C' | b'A', b'$', ..] => 2,

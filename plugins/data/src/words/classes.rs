@@ -49,17 +49,15 @@ pub fn entries(file: &str) -> impl Iterator<Item = &str> {
 /// The class of a character.
 pub fn class(c: char) -> u8 {
     let code = c as u32;
-    match CLASSES.plane.get(code as usize) {
-        Some(&class) => class,
-        None => {
-            let after = CLASSES.beyond.partition_point(|range| range.0 <= code);
-            let range = after.checked_sub(1).map(|index| CLASSES.beyond[index]);
-            range.filter(|range| code <= range.1).map_or(0, |range| range.2)
-        }
+    if let Some(&class) = CLASSES.plane.get(code as usize) {
+        return class;
     }
+    let after = CLASSES.beyond.partition_point(|range| range.0 <= code);
+    let range = after.checked_sub(1).map(|index| CLASSES.beyond[index]);
+    range.filter(|range| code <= range.1).map_or(0, |range| range.2)
 }
 
-/// Whether `c` is in all or any of the classes `bits`.
+/// Whether `c` is in one of the classes `bits`.
 pub fn is(c: Option<char>, bits: u8) -> bool {
     c.is_some_and(|c| class(c) & bits != 0)
 }

@@ -55,16 +55,22 @@ pub fn hash(bytes: &[u8], start: usize, end: usize) -> u64 {
 #[inline]
 pub fn hash_from(word: u64, bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
-    let seed = SECRET[1] ^ length as u64;
+    let seed = seed(length);
     match length {
         0..=8 => mix(first(word, length) ^ SECRET[0], seed),
-        9..=16 => mix(word ^ SECRET[0], eight(bytes, end - 8) ^ seed.rotate_left(32)),
+        9..=16 => mix(word ^ SECRET[0], eight(bytes, end - 8) ^ seed),
         _ => long(bytes, start, end),
     }
 }
 
+/// Lengths differ in all bits here: letters that differ in a few must not make up for another length.
+#[inline]
+fn seed(length: usize) -> u64 {
+    SECRET[1] ^ (length as u64).wrapping_mul(SECRET[2])
+}
+
 fn long(bytes: &[u8], start: usize, end: usize) -> u64 {
-    let mut hash = SECRET[1] ^ (end - start) as u64;
+    let mut hash = seed(end - start);
     let mut at = start;
     while end - at > 16 {
         hash = mix(eight(bytes, at) ^ SECRET[0], eight(bytes, at + 8) ^ hash);
@@ -85,6 +91,18 @@ pub fn index(one: u64, two: u64, bits: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_do_not_make_up_for_the_length() {
+        let hash_of = |text: &str| hash(text.as_bytes(), 0, text.len());
+        assert_ne!(hash_of("aaaaaabba"), hash_of("aaaaaabbba"));
+        let mut seen = std::collections::BTreeSet::new();
+        let mut texts = vec![String::new()];
+        for _ in 0..14 {
+            texts = texts.iter().flat_map(|text| [format!("{text}a"), format!("{text}b")]).collect();
+            assert!(texts.iter().all(|text| seen.insert(hash_of(text))));
+        }
+    }
 
     #[test]
     fn characters_are_counted() {

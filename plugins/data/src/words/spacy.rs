@@ -94,7 +94,7 @@ fn letters(bytes: u64) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * EACH;
     // In small letters and without the high bit; then sums that reach the high bit from `a` and from after `z` on.
-    let small = (bytes | 0x20 * EACH) & !HIGH;
+    let small = (bytes | (0x20 * EACH)) & !HIGH;
     let letters = (small + (0x80 - 0x61) * EACH) & !(small + (0x80 - 0x7b) * EACH) & !bytes;
     (!letters & HIGH).trailing_zeros() as usize / 8
 }
@@ -182,7 +182,7 @@ impl Pieces<'_> {
     }
 
     /// Letters and digits that no rule takes apart; `word` is the 8 bytes from `start` on.
-    #[inline(always)]
+    #[inline]
     fn whole(&self, word: u64, start: usize, end: usize, words: &mut Vec<Span>) {
         match self.exceptions.find_from(word, self.text.as_bytes(), start, end) {
             Some(exception) => push_parts(exception, start, words),

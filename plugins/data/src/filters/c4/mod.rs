@@ -34,7 +34,7 @@ pub enum Preset {
 /// Removes lines that are no sentences, and drops documents with few sentences, code or filler text.
 ///
 /// A rule that is not given is that of the preset; `false` switches it off.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct C4Options {
     /// Whose rules.
@@ -94,6 +94,7 @@ pub struct Judged {
 
 /// The filter.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each rule is switched on its own")]
 pub struct C4 {
     word_length: Option<usize>,
     remove_citations: bool,

@@ -274,15 +274,13 @@ impl Grams {
         marked.resize(grams, false);
         firsts.clear(grams);
         for (position, (start, end)) in starts.iter().zip(&starts[least..]).enumerate() {
-            if end - start < WINDOW {
-                // Too short to tell.
-                marked[position] = true;
-                continue;
-            }
             let first = firsts.first(keys, position);
             if first != position {
                 marked[position] = true;
                 marked[first] = true;
+            } else if end - start < WINDOW {
+                // Too short to tell.
+                marked[position] = true;
             }
         }
         marks.extend((0..grams as u32).filter(|&position| marked[position as usize]));
@@ -376,6 +374,8 @@ mod tests {
         // The second five words have the same letters as the first.
         check("ab c d e f a bc d e f");
         check("abcdefgh ijklmn o p q abcdefg hijklmn o p q");
+        // Five words of the first are shorter than the window, those of the second are not.
+        check("a b c d e fghijkl mnopqr x abc d efg hij kl mnop qr");
     }
 
     proptest! {

@@ -18,9 +18,9 @@ pub fn shares(text: &str, splitter: Splitter, scratch: &mut Scratch) -> [f64; RU
     let lengths: Vec<usize> = words.iter().map(|word| word.chars().count()).collect();
     let all: usize = lengths.iter().sum();
     let mut shares = [0.0; RULES];
-    shares[0] = share(paragraphs.copies, paragraphs.pieces);
+    shares[0] = share(paragraphs.copies, paragraphs.all);
     shares[1] = share(paragraphs.copied_chars, paragraphs.chars);
-    shares[2] = share(lines.copies, lines.pieces);
+    shares[2] = share(lines.copies, lines.all);
     shares[3] = share(lines.copied_chars, lines.chars);
     let top = TOP.map(|n| top_chars(&words, &lengths, n));
     let duplicate = DUPLICATE.map(|n| duplicate_chars(&words, &lengths, n));
@@ -32,7 +32,7 @@ pub fn shares(text: &str, splitter: Splitter, scratch: &mut Scratch) -> [f64; RU
 
 #[derive(Default)]
 struct Pieces {
-    pieces: usize,
+    all: usize,
     chars: usize,
     copies: usize,
     copied_chars: usize,
@@ -45,7 +45,7 @@ impl Pieces {
         for piece in &pieces {
             *counts.entry(*piece).or_insert(0) += 1;
         }
-        let mut found = Self { pieces: pieces.len(), ..Self::default() };
+        let mut found = Self { all: pieces.len(), ..Self::default() };
         for piece in pieces {
             let chars = piece.chars().count();
             found.chars += chars;

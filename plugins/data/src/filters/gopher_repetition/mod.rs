@@ -33,7 +33,7 @@ pub enum Preset {
 /// Drops documents with many repeated lines, paragraphs or phrases.
 ///
 /// A rule that is not given has the threshold named with it; `false` switches it off.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GopherRepetitionOptions {
     /// Whose rules.
@@ -241,6 +241,7 @@ impl Filter for GopherRepetition {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use psann_core::{BatchBuilder, Document};
     use serde_json::{Value, json};
 
@@ -310,5 +311,18 @@ mod tests {
         assert_eq!(reason(&json!({ "preset": "dclm" }), "hello world"), None);
         assert_eq!(reason(&json!({ "preset": "dclm" }), ""), Some("empty"));
         assert_eq!(reason(&json!({ "preset": "dclm" }), " \n"), None);
+    }
+
+    proptest! {
+        /// What is skipped could not have broken its rule: [`reason`] compares with all counts.
+        #[test]
+        fn stopping_early_changes_no_verdict(
+            words in prop::collection::vec("[a-d]{1,3}|abcdefghij|[a-z]{4}|\n", 0..120),
+            most in prop::collection::vec(0.0..0.6, 4),
+        ) {
+            let options = json!({ "duplicate_lines": 0.8, "duplicate_paragraphs": 0.8, "top_2_gram": most[0],
+                "top_3_gram": most[1], "top_4_gram": most[2], "duplicate_5_grams": most[3] });
+            reason(&options, &words.join(" "));
+        }
     }
 }
