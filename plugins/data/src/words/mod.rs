@@ -6,6 +6,7 @@
 //! the caller keeps: a corpus has more words than there is time to allocate.
 
 mod affixes;
+mod bytes;
 mod classes;
 mod exceptions;
 pub mod hash;

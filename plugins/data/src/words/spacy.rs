@@ -8,11 +8,12 @@
 use std::sync::LazyLock;
 
 use super::affixes::{infix, prefix, suffix};
+use super::bytes::{BEYOND, BLANK, DIGIT, LETTER, MARK, MAY_BE_INFIX, STOP, byte_class};
 use super::exceptions::{Exception, Exceptions};
 use super::hash::eight;
 use super::merge::Patterns;
 use super::url::is_url;
-use super::{Span, blank};
+use super::{Span, blank, bytes};
 
 struct Rules {
     exceptions: Exceptions,
@@ -42,63 +43,6 @@ pub fn split_without_exceptions(text: &str) -> Vec<Span> {
     words
 }
 
-/// What a byte is to the fast paths.
-const LETTER: u8 = 1;
-const DIGIT: u8 = 2;
-const BLANK: u8 = 4;
-const BEYOND: u8 = 8;
-/// Comes off the end of a word, whatever the word is.
-const MARK: u8 = 16;
-const STOP: u8 = 32;
-
-const BYTES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
-            b'0'..=b'9' => DIGIT,
-            b'\t'..=b'\r' | 0x1c..=b' ' => BLANK,
-            b'!'
-            | b'"'
-            | b'#'
-            | b'&'..=b'*'
-            | b','
-            | b':'..=b'<'
-            | b'>'
-            | b'?'
-            | b'['
-            | b']'
-            | b'_'
-            | b'`'
-            | b'{'
-            | b'}' => MARK,
-            b'.' => STOP,
-            0x80.. => BEYOND,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
-
-/// The class of the byte at `at`; a blank after the end.
-#[inline]
-fn byte_class(bytes: &[u8], at: usize) -> u8 {
-    bytes.get(at).map_or(BLANK, |&byte| BYTES[byte as usize])
-}
-
-/// How many of 8 bytes, from the first on, are ASCII letters.
-#[inline]
-fn letters(bytes: u64) -> usize {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * EACH;
-    // In small letters and without the high bit; then sums that reach the high bit from `a` and from after `z` on.
-    let small = (bytes | (0x20 * EACH)) & !HIGH;
-    let letters = (small + (0x80 - 0x61) * EACH) & !(small + (0x80 - 0x7b) * EACH) & !bytes;
-    (!letters & HIGH).trailing_zeros() as usize / 8
-}
-
 struct Pieces<'a> {
     text: &'a str,
     exceptions: &'a Exceptions,
@@ -109,24 +53,24 @@ struct Pieces<'a> {
 
 impl Pieces<'_> {
     fn split(&mut self, words: &mut Vec<Span>) {
-        let bytes = self.text.as_bytes();
+        let text = self.text.as_bytes();
         let mut start = 0;
-        while start < bytes.len() {
+        while start < text.len() {
             // Letters, 8 at a time: most words end within the first, without a branch for each letter.
-            let word = eight(bytes, start);
-            let mut letters = letters(word);
+            let word = eight(text, start);
+            let mut letters = bytes::letters(word);
             let mut at = start + letters;
             while letters == 8 {
-                letters = self::letters(eight(bytes, at));
+                letters = bytes::letters(eight(text, at));
                 at += letters;
             }
-            let class = byte_class(bytes, at);
+            let class = byte_class(text, at);
             if class & BLANK != 0 {
                 if at > start {
                     self.whole(word, start, at, words);
                 }
                 start = at + 1;
-            } else if at > start && class & (MARK | STOP) != 0 && byte_class(bytes, at + 1) & BLANK != 0 {
+            } else if at > start && class & (MARK | STOP) != 0 && byte_class(text, at + 1) & BLANK != 0 {
                 self.marked(word, start, at, words);
                 start = at + 2;
             } else {
@@ -293,17 +237,6 @@ impl Pieces<'_> {
     }
 }
 
-/// First bytes of what [`infix`] may find.
-const MAY_BE_INFIX: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(byte as u8, b'*'..=b'/' | b':' | b'<'..=b'>' | b'^' | b'~' | 0xc2..);
-        byte += 1;
-    }
-    table
-};
-
 fn push_parts(exception: &Exception, start: usize, words: &mut Vec<Span>) {
     let mut from = start;
     for &end in &exception.ends {
@@ -345,7 +278,8 @@ impl Suffixes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::classes::{CAPITAL, SMALL, class};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &str, expect: &str) {
@@ -376,26 +310,15 @@ mod tests {
         check("f(x): hello:) :-) itd.", "f(x|):|hello|:)|:-)|it|d.");
     }
 
-    #[test]
-    fn marks_at_the_end_of_a_word_are_suffixes_of_the_general_rules() {
-        for byte in 0..=127u8 {
-            if BYTES[byte as usize] & MARK != 0 {
-                assert_eq!(suffix(&format!("word{}", byte as char)), 1, "{}", byte as char);
-            }
-            let letter = class(byte as char) & (CAPITAL | SMALL) != 0;
-            assert_eq!(letter, BYTES[byte as usize] & LETTER != 0);
-        }
-    }
-
-    #[test]
-    fn letters_are_counted_up_to_the_first_other_byte() {
-        for byte in 0..=255u8 {
-            for at in 0..8 {
-                let mut bytes = *b"azAZmnop";
-                bytes[at] = byte;
-                let expect = bytes.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(8);
-                assert_eq!(letters(u64::from_le_bytes(bytes)), expect, "{bytes:?}");
-            }
+    proptest! {
+        #[test]
+        fn words_are_all_but_the_blanks(text in "\\PC{0,60}|([a-zA-Z.,'’():!?\"0-9\\-_/@ \u{a0}\n]{1,12} ?){0,20}") {
+            let mut words = Vec::new();
+            split(&text, &mut words);
+            prop_assert!(words.iter().all(|word| word.start < word.end));
+            prop_assert!(words.windows(2).all(|two| two[0].end <= two[1].start));
+            let joined: String = words.iter().map(|word| word.of(&text)).collect();
+            prop_assert_eq!(joined, text.chars().filter(|&c| !blank(c)).collect::<String>());
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod counts;
 mod dclm;
+mod grams;
 
 use psann_core::{Batch, Filter, Result, Verdicts};
 use schemars::JsonSchema;
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::threshold::Threshold;
 use crate::words::{Splitter, Words};
+use counts::Text;
 pub use counts::{Counts, Scratch};
-use counts::{Grams, Text};
+use grams::Grams;
 
 psann_core::register!(Filter, "gopher_repetition", GopherRepetitionOptions, GopherRepetition::new);
 

@@ -3,16 +3,15 @@
 //!
 //! The two agree on the thresholds and not on what they count; `preset` chooses the counting.
 
-use memchr::memmem;
+mod counts;
+
 use psann_core::{Batch, Error, Filter, Result, Verdicts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fineweb::END_MARKS;
 use super::threshold::Threshold;
-use crate::words::hash::{chars_from, eight, first, index};
-use crate::words::lines::{split_lines, strip};
-use crate::words::{Span, Splitter, Words, blank, letter};
+use crate::words::{Span, Splitter, Words};
+pub use counts::{Counts, StopWords};
 
 psann_core::register!(Filter, "gopher_quality", GopherQualityOptions, GopherQuality::new);
 
@@ -58,31 +57,6 @@ pub struct GopherQualityOptions {
     pub min_stop_words: Threshold<u64>,
     /// The stop words. Default: the, be, to, of, and, that, have, with.
     pub stop_words: Option<Vec<String>>,
-}
-
-/// What the rules look at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Words.
-    pub words: usize,
-    /// Words that are not punctuation only; of `dclm` Unicode words.
-    pub words_nonsymbol: usize,
-    /// Characters of those; of `dclm` of all words.
-    pub chars_nonsymbol: usize,
-    /// Hash signs.
-    pub hashes: usize,
-    /// Ellipses.
-    pub ellipses: usize,
-    /// Lines.
-    pub lines: usize,
-    /// Lines that begin with a bullet.
-    pub bullet_lines: usize,
-    /// Lines that end with an ellipsis.
-    pub ellipsis_lines: usize,
-    /// Words with a letter.
-    pub alpha_words: usize,
-    /// Different stop words; of `dclm` all of them.
-    pub stop_words_distinct: usize,
 }
 
 /// The filter.
@@ -149,69 +123,14 @@ impl GopherQuality {
             Preset::Dclm => {
                 let unicode_words = spans.len();
                 Splitter::Whitespace.split(text, spans);
-                self.dclm_counts(text, Words { source: text, spans }, unicode_words)
+                Counts::dclm(text, Words { source: text, spans }, unicode_words, &self.stop_words)
             }
         }
     }
 
     /// The counts of a text whose words are given, with the counting of `gopher`.
     pub fn counts_of(&self, text: &str, words: Words) -> Counts {
-        let mut counts = Counts {
-            words: words.len(),
-            hashes: memchr::memchr_iter(b'#', text.as_bytes()).count(),
-            ellipses: count(text, "...") + count(text, "…"),
-            ..Counts::default()
-        };
-        let bytes = words.source.as_bytes();
-        let ascii = bytes.is_ascii();
-        let mut distinct = 0u64;
-        for span in words.spans {
-            let (start, end) = (span.start as usize, span.end as usize);
-            let length = end - start;
-            let word = eight(bytes, start);
-            // A letter in front decides already, and so does a character that is all.
-            let byte = word as u8;
-            let kind = if length == 1 || byte.is_ascii_alphabetic() {
-                KINDS[byte as usize]
-            } else {
-                kind(span.of(words.source))
-            };
-            counts.alpha_words += usize::from(kind & ALPHABETIC);
-            let nonsymbol = usize::from(kind & NONSYMBOL != 0);
-            counts.words_nonsymbol += nonsymbol;
-            counts.chars_nonsymbol += nonsymbol * if ascii { length } else { chars_from(word, bytes, start, end) };
-            distinct |= self.stop_words.bit(word, length, || span.of(words.source));
-        }
-        counts.stop_words_distinct = distinct.count_ones() as usize;
-        for line in split_lines(text) {
-            counts.lines += 1;
-            counts.bullet_lines += usize::from(line.trim_start_matches(blank).starts_with(['•', '-']));
-            let line = line.trim_end_matches(blank);
-            counts.ellipsis_lines += usize::from(line.ends_with("...") || line.ends_with('…'));
-        }
-        counts
-    }
-
-    fn dclm_counts(&self, text: &str, words: Words, unicode_words: usize) -> Counts {
-        let mut counts = Counts {
-            words: words.len(),
-            words_nonsymbol: unicode_words,
-            hashes: memchr::memchr_iter(b'#', text.as_bytes()).count(),
-            ellipses: count(text, "...") + count(text, ". . .") + count(text, "…"),
-            ..Counts::default()
-        };
-        for word in words.iter() {
-            counts.chars_nonsymbol += word.chars().count();
-            counts.alpha_words += usize::from(kind(word) & ALPHABETIC);
-            counts.stop_words_distinct += usize::from(self.stop_words.all.contains(&word.to_lowercase()));
-        }
-        for line in text.split('\n').map(strip).filter(|line| !line.is_empty()) {
-            counts.lines += 1;
-            counts.bullet_lines += usize::from(line.starts_with(['●', '•', '*', '-']));
-            let ellipsis = ["...", ". . .", "…"].iter().any(|ellipsis| line.ends_with(ellipsis));
-            counts.ellipsis_lines += usize::from(ellipsis);
-        }
-        counts
+        Counts::of(text, words, &self.stop_words)
     }
 
     /// The first rule that `counts` break, as an index into the reasons.
@@ -239,13 +158,6 @@ impl GopherQuality {
     }
 }
 
-impl Counts {
-    fn mean_word_length(&self, preset: Preset) -> f64 {
-        let words = if preset == Preset::Gopher { self.words_nonsymbol } else { self.words };
-        self.chars_nonsymbol as f64 / words as f64
-    }
-}
-
 impl Filter for GopherQuality {
     fn reasons(&self) -> &[&'static str] {
         &REASONS
@@ -268,87 +180,6 @@ impl Filter for GopherQuality {
             verdicts.score("stop words", row, counts.stop_words_distinct as f64);
         }
         Ok(verdicts)
-    }
-}
-
-fn count(text: &str, needle: &str) -> usize {
-    memmem::find_iter(text.as_bytes(), needle).count()
-}
-
-/// A word has a letter.
-const ALPHABETIC: u8 = 1;
-/// A word is not only symbols.
-const NONSYMBOL: u8 = 2;
-
-/// [`kind`] of a word of one byte, or that begins with a letter.
-const KINDS: [u8; 256] = {
-    let mut kinds = [0; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        let letter = (byte as u8).is_ascii_alphabetic();
-        kinds[byte] = if letter { ALPHABETIC | NONSYMBOL } else { NONSYMBOL * !is_ascii_symbol(byte as u8) as u8 };
-        byte += 1;
-    }
-    kinds
-};
-
-/// [`ALPHABETIC`] and [`NONSYMBOL`] of a word.
-fn kind(word: &str) -> u8 {
-    (u8::from(word.chars().any(letter)) * ALPHABETIC) | (u8::from(!word.chars().all(is_symbol)) * NONSYMBOL)
-}
-
-const fn is_ascii_symbol(byte: u8) -> bool {
-    byte.is_ascii_punctuation() || byte.is_ascii_control() && byte != b'\t' && byte != b'\n'
-}
-
-/// datatrove's punctuation: marks of several scripts, end marks of all, most control characters. (`１` is in its list, the
-/// other full-width digits are not.)
-fn is_symbol(c: char) -> bool {
-    if c.is_ascii() {
-        is_ascii_symbol(c as u8)
-    } else {
-        !c.is_alphabetic() && (matches!(c, '\u{80}'..='\u{9f}') || SYMBOLS.contains(c) || END_MARKS.contains(c))
-    }
-}
-
-/// Those beyond ASCII (Apache 2.0, datatrove's utils/text.py).
-const SYMBOLS: &str = "«´»–—’“”„…∶━►、。〈〉《》「」【】！％（），．１：；？～";
-
-/// Up to 64 words to look for.
-#[derive(Debug)]
-struct StopWords {
-    all: Vec<String>,
-    /// Index into `all` plus one, by first 8 bytes and length; open addressing.
-    slots: [u8; 1 << SLOT_BITS],
-}
-
-const SLOT_BITS: u32 = 8;
-
-impl StopWords {
-    fn new(mut all: Vec<String>) -> Self {
-        all.retain(|word| !word.is_empty());
-        let mut slots = [0; 1 << SLOT_BITS];
-        for (place, word) in (1..).zip(&all) {
-            let mut slot = index(eight(word.as_bytes(), 0), word.len() as u64, SLOT_BITS);
-            while slots[slot] != 0 {
-                slot = (slot + 1) % slots.len();
-            }
-            slots[slot] = place;
-        }
-        Self { all, slots }
-    }
-
-    /// The bit of the stop word that begins with the bytes `start`, has this `length` and is `word`; 0 for none.
-    #[inline]
-    fn bit<'a>(&self, start: u64, length: usize, word: impl Fn() -> &'a str) -> u64 {
-        let mut slot = index(first(start, length), length as u64, SLOT_BITS);
-        while let Some(place) = self.slots[slot].checked_sub(1) {
-            if self.all[usize::from(place)] == word() {
-                return 1 << place;
-            }
-            slot = (slot + 1) % self.slots.len();
-        }
-        0
     }
 }
 
@@ -422,22 +253,6 @@ mod tests {
         );
         let many = vec!["x"; 65];
         assert!(GopherQuality::new(serde_json::from_value(json!({ "stop_words": many })).unwrap()).is_err());
-    }
-
-    #[test]
-    fn long_stop_words_are_compared_whole() {
-        let words = StopWords::new(["", "the", "notwithstanding", "notwithal"].map(str::to_owned).into());
-        let bit = |word: &str| words.bit(eight(word.as_bytes(), 0), word.len(), || word);
-        assert_eq!(["the", "notwithstanding", "notwithal", "notwithstandinX", "th", ""].map(bit), [1, 2, 4, 0, 0, 0]);
-    }
-
-    #[test]
-    fn symbols_are_not_letters() {
-        assert!(SYMBOLS.chars().chain(END_MARKS.chars()).chain("#\u{7f}\u{85}\u{0}".chars()).all(is_symbol));
-        for byte in 0..128u8 {
-            assert_eq!(KINDS[byte as usize], kind(&char::from(byte).to_string()));
-        }
-        assert!(!"a1\t\n \u{e9}\u{ff12}\u{2022}".chars().any(is_symbol));
     }
 
     #[test]
