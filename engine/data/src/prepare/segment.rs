@@ -198,6 +198,7 @@ impl SegmentWriter {
             waiting_bytes: 0,
             places: Vec::new(),
             dropped,
+            gone,
             collected,
             record,
         })
