@@ -51,26 +51,6 @@ fn run(setup: &Setup, name: &str) -> Result<PrepareReport> {
     prepare(&PrepareJob { options: &setup.options, fingerprint: "f", directory: &directory, observer: &Silent })
 }
 
-/// Every file of a corpus with its content.
-fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut pending = vec![directory.to_owned()];
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => pending.push(path),
-                false => {
-                    let name = path.strip_prefix(directory).unwrap().display().to_string();
-                    files.push((name, fs::read(&path).unwrap()));
-                }
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
 #[test]
 fn every_document_is_in_one_split_normalised_and_in_order() {
     let setup = setup(&numbered(3000));
@@ -133,4 +113,141 @@ fn an_empty_corpus_says_why_and_publishes_nothing() {
     };
     assert!(message("").starts_with("no document was read"));
     assert_eq!(message("{\"text\": \" \"}\n"), "no document is left of 1: `normalize` dropped 1 for `empty`");
+}
+
+/// Documents `a b c d e f` and so on: `groups[n]` copies of text n, in turns.
+fn copies(groups: &[usize]) -> String {
+    // Letters, because all numbers look alike to `minhash`.
+    let letter = |n: usize| char::from(b'a' + n as u8);
+    let text = |n: usize| {
+        (0..60).map(|word| format!("{}{}{} ", letter(n), letter(word / 8), letter(word % 8))).collect::<String>()
+    };
+    let mut lines = String::new();
+    for round in 0..groups.iter().max().copied().unwrap_or(0) {
+        for (n, _) in groups.iter().enumerate().filter(|(_, count)| round < **count) {
+            let (id, source) = (format!("{n}-{round}"), if round == 1 { "books" } else { "web" });
+            let text = text(n) + &"x ".repeat(round);
+            lines.push_str(
+                &(json!({ "text": text, "id": id, "source": source, "score": round % 2 }).to_string() + "\n"),
+            );
+        }
+    }
+    lines
+}
+
+fn kept(directory: &Path) -> Vec<String> {
+    read_documents(directory, Split::Train).unwrap().map(|document| document.unwrap().id.unwrap()).collect()
+}
+
+#[test]
+fn the_policy_decides_which_copy_stays() {
+    let near = |options: Value| {
+        let mut setup = setup(&copies(&[3, 1, 2]));
+        setup.options.validation = Share(0.0);
+        let mut all = json!({ "preset": "verified" });
+        all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        setup.filter("minhash", all);
+        let report = run(&setup, "out").unwrap();
+        let mut found = kept(&setup.directory("out"));
+        found.sort();
+        assert_eq!(report.filters[1].kept.documents, found.len() as u64);
+        assert_eq!(report.filters[1].dropped["near copy"].documents, 6 - found.len() as u64);
+        found
+    };
+    assert_eq!(near(json!({})), ["0-0", "1-0", "2-0"]);
+    assert_eq!(near(json!({ "keep": "longest" })), ["0-2", "1-0", "2-1"]);
+    assert_eq!(near(json!({ "keep": "best", "score": "score" })), ["0-1", "1-0", "2-1"]);
+    assert_eq!(near(json!({ "keep": "source", "sources": ["books", "web"] })), ["0-1", "1-0", "2-1"]);
+    assert_eq!(near(json!({ "keep": "none" })), ["1-0"]);
+}
+
+#[test]
+fn copies_of_another_corpus_are_dropped_and_it_must_fit() {
+    for (filter, options) in [("minhash", json!({ "preset": "verified" })), ("exact", json!({}))] {
+        let mut first = setup(&copies(&[2, 1]));
+        (first.options.validation, first.options.index) = (Share(0.0), true);
+        first.filter(filter, options.clone());
+        run(&first, "out").unwrap();
+        let index = first.directory("out").display().to_string();
+        let against = |more: Value| {
+            let mut second = setup(&copies(&[1, 1, 2]));
+            second.options.validation = Share(0.0);
+            let mut all = options.clone();
+            all.as_object_mut().unwrap().insert("against".into(), index.clone().into());
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            second.filter(filter, all);
+            (run(&second, "out"), second)
+        };
+        let (report, second) = against(json!({}));
+        let dropped = &report.unwrap().filters[1].dropped;
+        assert_eq!(dropped.iter().filter(|(reason, _)| reason.ends_with("of the index")).count(), 1, "{dropped:?}");
+        let left = kept(&second.directory("out"));
+        assert!(left.iter().all(|id| id.starts_with("2-")), "{left:?}");
+        if filter == "minhash" {
+            let (report, _) = against(json!({ "bands": 7 }));
+            assert!(report.unwrap_err().to_string().contains("cannot be compared"));
+        }
+    }
+}
+
+#[test]
+fn filters_count_in_the_order_of_the_recipe() {
+    let mut setup = setup(&copies(&[3, 1, 2]));
+    setup.options.validation = Share(0.0);
+    setup.filter("exact", json!({ "key": "raw" }));
+    setup.filter("minhash", json!({ "preset": "verified" }));
+    setup.filter("url", json!({ "missing": true }));
+    let error = run(&setup, "out").unwrap_err().to_string();
+    assert!(error.contains("`minhash` dropped 3 for `near copy`, `url` dropped 3 for `no address`"), "{error}");
+}
+
+#[test]
+fn every_document_has_a_fate() {
+    let mut setup = setup(&(copies(&[2, 1]) + "{\"text\": \" \", \"id\": \"blank\"}\n"));
+    setup.options.validation = Share(0.0);
+    setup.filter("minhash", json!({ "preset": "verified" }));
+    run(&setup, "out").unwrap();
+    let directory = setup.directory("out");
+    // By the source's name; its place is the third of the first partition.
+    let Fate::Dropped { filter, reason, details, document, .. } = fate(&directory, "0-1").unwrap() else {
+        panic!("the first document goes by this place, the copy by this name: the record of drops is asked first")
+    };
+    assert_eq!((filter.as_str(), reason.as_str(), document.as_str()), ("minhash", "near copy", "0-2"));
+    assert_eq!(details["copy_of"], "0-0");
+    let Fate::Dropped { filter, reason, .. } = fate(&directory, "blank").unwrap() else { panic!("it was kept") };
+    assert_eq!((filter.as_str(), reason.as_str()), ("normalize", "empty"));
+    let Fate::Kept { split, filters, .. } = fate(&directory, "1-0").unwrap() else { panic!("it was dropped") };
+    assert_eq!((split, filters.len()), ("train", 2));
+    assert!(fate(&directory, "nobody").unwrap_err().to_string().contains("knows no document `nobody`"));
+}
+
+#[test]
+fn damaged_work_in_progress_is_noticed_and_done_again() {
+    struct Stop(std::sync::atomic::AtomicU32);
+    impl Observer for Stop {
+        fn event(&self, _: Event) {}
+        fn stop_requested(&self) -> bool {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 4
+        }
+    }
+    let mut setup = setup(&numbered(4000));
+    setup.options.checkpoint = Bytes(1 << 14);
+    setup.filter("exact", json!({}));
+    let directory = setup.directory("out");
+
+    let stop = Stop(0.into());
+    let run = |observer: &dyn Observer| {
+        prepare(&PrepareJob { options: &setup.options, fingerprint: "f", directory: &directory, observer })
+    };
+    let error = run(&stop).unwrap_err();
+    assert_eq!(error.fault(), psann_core::error::Fault::Interrupted);
+    let rows = fs::read_dir(directory.join("work/pass-0")).unwrap().map(|entry| entry.unwrap().path());
+    let rows = rows.filter(|path| path.display().to_string().ends_with("rows.parquet")).min().unwrap();
+    let mut bytes = fs::read(&rows).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&rows, bytes).unwrap();
+    let error = run(&Silent).unwrap_err().to_string();
+    assert!(error.contains("is damaged: it changed since it was written"), "{error}");
+    let report = run(&Silent).unwrap();
+    assert_eq!(report.train.documents + report.validation.documents, 4000);
 }
