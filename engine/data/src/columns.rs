@@ -18,7 +18,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::files::{NewFile, cannot_read, cannot_write};
 
-/// How hard zstd works.
+/// Level at which zstd is not what the work waits for.
+const LEVEL: i32 = 3;
+
+/// How hard files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// For files that are read once and removed.
@@ -98,9 +101,12 @@ pub struct ColumnsFile {
 impl ColumnsFile {
     /// Starts the file under a temporary name.
     pub fn create(path: &Path, schema: SchemaRef, effort: Effort) -> Result<Self> {
-        let level = ZstdLevel::try_new(if effort == Effort::Light { 1 } else { 3 }).map_err(|e| failed(path, e))?;
+        let compression = match effort {
+            Effort::Light => Compression::UNCOMPRESSED,
+            Effort::Thorough => Compression::ZSTD(ZstdLevel::try_new(LEVEL).map_err(|e| failed(path, e))?),
+        };
         let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
+            .set_compression(compression)
             .set_created_by("psann".into())
             .set_statistics_enabled(EnabledStatistics::None)
             .set_dictionary_enabled(false)

@@ -11,6 +11,8 @@ use crate::cli::BenchDataArgs;
 use crate::display::Failure;
 
 fn options(args: &BenchDataArgs) -> DataBenchOptions {
+    // As the stage does.
+    psann_torch::memory::set_freed(psann_torch::memory::Freed::Kept);
     DataBenchOptions { input: args.input.clone(), threads: args.threads.max(1), memory: Bytes(2 << 30) }
 }
 
