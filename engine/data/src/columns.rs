@@ -101,19 +101,7 @@ pub struct ColumnsFile {
 impl ColumnsFile {
     /// Starts the file under a temporary name.
     pub fn create(path: &Path, schema: SchemaRef, effort: Effort) -> Result<Self> {
-        let compression = match effort {
-            Effort::Light => Compression::UNCOMPRESSED,
-            Effort::Thorough => Compression::ZSTD(ZstdLevel::try_new(LEVEL).map_err(|e| failed(path, e))?),
-        };
-        let properties = WriterProperties::builder()
-            .set_compression(compression)
-            .set_created_by("psann".into())
-            .set_statistics_enabled(EnabledStatistics::None)
-            .set_dictionary_enabled(false)
-            // Few different values: names of collections.
-            .set_column_dictionary_enabled(ColumnPath::from("source"), true)
-            .set_max_row_group_row_count(None)
-            .build();
+        let properties = properties(effort).map_err(|e| failed(path, e))?;
         let file = Summing::new(NewFile::create(path)?);
         let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(|e| failed(path, e))?;
         Ok(Self { path: path.to_owned(), writer })
@@ -130,6 +118,34 @@ impl ColumnsFile {
         file.publish()?;
         Ok(sum)
     }
+}
+
+/// How our files are written.
+fn properties(effort: Effort) -> std::result::Result<WriterProperties, ParquetError> {
+    let compression = match effort {
+        Effort::Light => Compression::UNCOMPRESSED,
+        Effort::Thorough => Compression::ZSTD(ZstdLevel::try_new(LEVEL)?),
+    };
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_created_by("psann".into())
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_dictionary_enabled(false)
+        // Few different values: names of collections.
+        .set_column_dictionary_enabled(ColumnPath::from("source"), true)
+        .set_max_row_group_row_count(None);
+    Ok(properties.build())
+}
+
+/// Bytes that a row group takes in a file of ours.
+pub fn encoded_size(records: &RecordBatch, effort: Effort) -> Result<u64> {
+    let size = || {
+        let mut writer = ArrowWriter::try_new(Vec::new(), records.schema(), Some(properties(effort)?))?;
+        writer.write(records)?;
+        writer.flush()?;
+        Ok(writer.bytes_written() as u64)
+    };
+    size().map_err(|e: ParquetError| Error::new("cannot encode documents").because(e))
 }
 
 /// An error of writing: the cause of an I/O error is shown as such, so that a full disk is told as one.

@@ -26,7 +26,8 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-fn records(dropped: &[Dropped]) -> Result<RecordBatch> {
+/// Dropped documents as rows of the record.
+pub fn records(dropped: &[Dropped]) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(dropped.iter().map(|d| Some(d.place.to_string())).collect::<StringArray>()),
         Arc::new(dropped.iter().map(|d| d.id.as_deref()).collect::<StringArray>()),

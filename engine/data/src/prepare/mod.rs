@@ -8,6 +8,7 @@
 //! | `group`, `copies`, `union` | what the corpus filters of a pass say once all keys are there |
 //! | `write`, `split` | the end: shards, held-out documents, the record of dropped ones |
 //! | [`report`], `html` | what is told of it |
+//! | [`estimate`](mod@estimate) | what a run would do, told from a sample |
 //! | [`explain`](mod@explain) | why a document was dropped |
 //!
 //! Memory holds some batches per worker, a few bytes per document and what [`PrepareOptions::memory`] allows for keys,
@@ -16,6 +17,7 @@
 mod copies;
 mod distribution;
 mod dropped;
+pub mod estimate;
 mod explain;
 mod group;
 mod html;
@@ -43,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use distribution::Distribution;
 pub use dropped::read as read_dropped;
+pub use estimate::{Estimate, SampleBudget, estimate};
 pub use explain::{Explanation, Fate, explain, fate, filters_of, read_report};
 pub use judge::Dropped;
 pub use passes::Filters;

@@ -28,7 +28,7 @@ pub const GONE: &str = "gone.parquet";
 /// Bytes of text in a row group of a segment.
 const GROUP_BYTES: u64 = 4 << 20;
 /// Bytes of one entry of the table of places.
-const PLACE_BYTES: u64 = 12;
+pub const PLACE_BYTES: u64 = 12;
 
 /// What is known of a finished segment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -18,8 +18,10 @@ use crate::files::{NewFile, cannot_read, cannot_write};
 /// Number of buckets of a key file.
 pub const BUCKETS: usize = 1024;
 const BUCKET_BITS: u32 = BUCKETS.trailing_zeros();
-const ENTRY_BYTES: usize = 12;
-const TABLE_BYTES: usize = (BUCKETS + 1) * 16;
+/// Bytes of one key on disk.
+pub const ENTRY_BYTES: usize = 12;
+/// Bytes of the table of a key file.
+pub const TABLE_BYTES: usize = (BUCKETS + 1) * 16;
 const MAGIC: u64 = u64::from_le_bytes(*b"psannky1");
 
 /// The bucket of a key.
