@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keep::{Keep, Ranking};
-use words::{Simplifier, each_word, mix};
+use words::{Simplifier, hash_words, mix};
 
 psann_core::register!(Filter, "minhash", MinhashOptions, Minhash::new, primary = "preset");
 
@@ -115,22 +115,33 @@ impl Minhash {
 /// Multiplier of the rolling hash of a shingle.
 const BASE: u64 = 0x2545_f491_4f6c_dd1d;
 
-/// Collects the hashes of a text's shingles of `size` words, in order, repeats included; none when it has fewer words.
-pub fn shingles(simplifier: &mut Simplifier, text: &str, size: usize, into: &mut Vec<u64>) {
-    into.clear();
-    let leaving = (0..size).fold(1_u64, |power, _| power.wrapping_mul(BASE));
-    let mut window = [0_u64; 64];
-    let (mut hash, mut count) = (0_u64, 0_usize);
-    each_word(simplifier.simplify(text), |word| {
-        let slot = &mut window[count % size];
+/// Cuts texts into shingles; its buffers are used again for the next text.
+#[derive(Debug, Default)]
+pub struct Shingler {
+    simplifier: Simplifier,
+    words: Vec<u64>,
+}
+
+impl Shingler {
+    /// Collects the hashes of the shingles of `size` words, in order, repeats included; none when the text has fewer
+    /// words.
+    pub fn shingles(&mut self, text: &str, size: usize, into: &mut Vec<u64>) {
+        hash_words(self.simplifier.simplify(text), &mut self.words);
+        into.clear();
+        if self.words.len() < size {
+            return;
+        }
         // A polynomial in the words of the window: the word that leaves is the one of the highest power.
-        hash = hash.wrapping_mul(BASE).wrapping_add(word).wrapping_sub(slot.wrapping_mul(leaving));
-        *slot = word;
-        count += 1;
-        if count >= size {
+        let leaving = (0..size).fold(1_u64, |power, _| power.wrapping_mul(BASE));
+        let first = self.words[..size].iter().fold(0_u64, |hash, word| hash.wrapping_mul(BASE).wrapping_add(*word));
+        into.reserve(self.words.len() + 1 - size);
+        into.push(mix(first));
+        let mut hash = first;
+        for (gone, word) in self.words.iter().zip(&self.words[size..]) {
+            hash = hash.wrapping_mul(BASE).wrapping_add(*word).wrapping_sub(gone.wrapping_mul(leaving));
             into.push(mix(hash));
         }
-    });
+    }
 }
 
 impl Filter for Minhash {
@@ -152,10 +163,10 @@ impl CorpusFilter for Minhash {
     fn keys(&self, batch: &Batch) -> Result<Keys> {
         let mut keys = Keys { ranks: self.ranking.ranks(batch), ..Keys::default() };
         keys.entries.reserve(batch.len() * self.bands);
-        let (mut simplifier, mut found) = (Simplifier::default(), Vec::new());
+        let (mut shingler, mut found) = (Shingler::default(), Vec::new());
         let mut slots = vec![0; self.bands * self.rows];
         for (row, text) in batch.texts().enumerate() {
-            shingles(&mut simplifier, text, self.shingle, &mut found);
+            shingler.shingles(text, self.shingle, &mut found);
             if !found.is_empty() {
                 sketch::sketch(&found, &mut slots);
                 for (band, rows) in slots.chunks_exact(self.rows).enumerate() {
@@ -211,7 +222,7 @@ mod tests {
 
     fn of(text: &str, size: usize) -> Vec<u64> {
         let mut found = Vec::new();
-        shingles(&mut Simplifier::default(), text, size, &mut found);
+        Shingler::default().shingles(text, size, &mut found);
         found
     }
 

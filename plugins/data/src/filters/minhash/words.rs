@@ -1,7 +1,7 @@
 //! The form of a text that near copies share: lower-case words of letters, numbers as `0`, no punctuation, no accents.
 //!
 //! It is datatrove's `simplify_text` (0.10.1, default settings). Text is simplified into a buffer first, in a loop that
-//! the compiler vectorises for ASCII, and words are then hashed out of the buffer eight bytes at a time.
+//! the compiler vectorises for ASCII, and words are then hashed out of the buffer.
 
 use unicode_normalization::char::decompose_canonical;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -11,6 +11,9 @@ const PUNCTUATION: &str = "—”：％１〈、━【「」，】；“《„�
 
 /// Marks between the digits of a number, beside full stop and comma.
 const SEPARATORS: [char; 5] = ['،', '٫', '⎖', '⎗', '⎘'];
+
+/// Bytes looked at together.
+const BLOCK: usize = 64;
 
 /// The simplified text: words with one space or more between them.
 #[derive(Debug, Default)]
@@ -88,38 +91,37 @@ impl Simplifier {
         }
     }
 
+    /// Letters become lower case and numbers `0`, a decimal part included.
     fn ascii(&mut self, bytes: &[u8]) {
-        let start = self.buffer.len();
-        self.buffer.extend(bytes.iter().map(|byte| lower(*byte)));
-        let digits: u8 = self.buffer[start..].iter().fold(0, |any, byte| any | u8::from(byte.wrapping_sub(b'0') < 10));
-        if digits > 0 {
-            self.numbers(bytes, start);
-        }
-    }
-
-    /// Numbers become `0`, a decimal part included: what follows moves forward.
-    fn numbers(&mut self, bytes: &[u8], start: usize) {
         let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-        let (mut from, mut to) = (0, start);
-        while from < bytes.len() {
-            if !is_digit(from) {
-                self.buffer[to] = lower(bytes[from]);
-                (from, to) = (from + 1, to + 1);
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = at + BLOCK.min(bytes.len() - at);
+            if let Ok(block) = <&[u8; BLOCK]>::try_from(&bytes[at..end])
+                && !block.iter().fold(false, |any, byte| any | (byte.wrapping_sub(b'0') < 10))
+            {
+                self.buffer.extend_from_slice(&block.map(lower));
+                at = end;
                 continue;
             }
-            while is_digit(from) {
-                from += 1;
-            }
-            if matches!(bytes.get(from), Some(b'.' | b',')) && is_digit(from + 1) {
-                from += 1;
-                while is_digit(from) {
-                    from += 1;
+            while at < end {
+                if !is_digit(at) {
+                    self.buffer.push(lower(bytes[at]));
+                    at += 1;
+                    continue;
                 }
+                while is_digit(at) {
+                    at += 1;
+                }
+                if matches!(bytes.get(at), Some(b'.' | b',')) && is_digit(at + 1) {
+                    at += 1;
+                    while is_digit(at) {
+                        at += 1;
+                    }
+                }
+                self.buffer.push(b'0');
             }
-            self.buffer[to] = b'0';
-            to += 1;
         }
-        self.buffer.truncate(to);
     }
 
     fn foreign(&mut self, c: char) {
@@ -144,57 +146,119 @@ fn ascii_run(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take_while(|byte| byte.is_ascii()).count()
 }
 
-const SPACES: u64 = 0x2020_2020_2020_2020;
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Calls `word` with the hash of every word of a simplified text.
-pub fn each_word(simplified: &[u8], mut word: impl FnMut(u64)) {
-    let mut at = 0;
-    let mut hash = 0;
-    while at < simplified.len() {
-        let eight = load(simplified, at);
-        // The highest bit of each byte that is a space; bits above the first one may be wrong, which does no harm.
-        let spread = eight ^ SPACES;
-        let spaces = spread.wrapping_sub(LOW) & !spread & HIGH;
-        let length = spaces.trailing_zeros() as usize / 8;
-        if length == 8 {
-            hash = mix(hash ^ eight);
-            at += 8;
-            continue;
+/// Collects the hash of every word of a simplified text.
+///
+/// Where words start and end is found for 64 bytes at a time as bit masks, so that hashing one word need not wait for the
+/// end of the one before.
+pub fn hash_words(simplified: &[u8], words: &mut Vec<u64>) {
+    words.clear();
+    // Whether the byte before the block belongs to a word, and where that word starts.
+    let (mut within, mut start) = (0, 0);
+    for (number, block) in simplified.chunks(BLOCK).enumerate() {
+        let base = number * BLOCK;
+        let letters = !spaces(block);
+        let before = letters << 1 | within;
+        let (mut starts, mut ends) = (letters & !before, !letters & before);
+        within = letters >> 63;
+        if before & 1 == 0 && starts != 0 {
+            start = base + starts.trailing_zeros() as usize;
+            starts &= starts - 1;
         }
-        let part = eight & !(u64::MAX << (length * 8));
-        if length > 0 || hash != 0 {
-            word(mix(hash ^ part ^ SEED));
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            ends &= ends - 1;
+            words.push(hash_word(simplified, start, end - start));
+            if starts != 0 {
+                start = base + starts.trailing_zeros() as usize;
+                starts &= starts - 1;
+            }
         }
-        hash = 0;
-        at += length + 1;
     }
-    if hash != 0 {
-        word(mix(hash ^ SEED));
+    if within == 1 {
+        words.push(hash_word(simplified, start, simplified.len() - start));
     }
 }
 
-/// Eight bytes from `at`, spaces where the text has ended.
-fn load(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + 8) {
-        Some(eight) => u64::from_le_bytes(eight.try_into().unwrap_or_default()),
-        None => {
-            let mut eight = [b' '; 8];
-            eight[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-            u64::from_le_bytes(eight)
+const SPACES: u64 = 0x2020_2020_2020_2020;
+const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// A bit for each of up to 64 bytes that is a space; what is behind a short block counts as space.
+fn spaces(block: &[u8]) -> u64 {
+    let mut mask = 0;
+    let mut chunks = block.chunks_exact(8);
+    let mut shift = 0;
+    for eight in &mut chunks {
+        mask |= spaces_of(u64::from_le_bytes(eight.try_into().unwrap_or_default())) << shift;
+        shift += 8;
+    }
+    if shift < 64 {
+        let mut eight = [b' '; 8];
+        eight[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        mask |= spaces_of(u64::from_le_bytes(eight)) << shift;
+        if shift < 56 {
+            mask |= u64::MAX << (shift + 8);
         }
     }
+    mask
+}
+
+/// A bit for each of eight bytes that is a space.
+fn spaces_of(eight: u64) -> u64 {
+    let differing = eight ^ SPACES;
+    // The highest bit of every byte that differs nowhere, without carries between bytes.
+    let equal = !(((differing & LOW) + LOW) | differing | LOW);
+    // Gathers the eight bits in the top byte.
+    (equal >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Masks for the first n of eight bytes.
+const FIRST: [u64; 9] = {
+    let mut masks = [u64::MAX; 9];
+    let mut bytes = 0;
+    while bytes < 8 {
+        masks[bytes] = (1 << (8 * bytes)) - 1;
+        bytes += 1;
+    }
+    masks
+};
+
+/// The hash of a word: of its first sixteen bytes in one multiplication, for nearly all words the only one.
+fn hash_word(bytes: &[u8], start: usize, length: usize) -> u64 {
+    let low = load(bytes, start) & FIRST[length.min(8)];
+    let high = load(bytes, start + 8) & FIRST[length.saturating_sub(8).min(8)];
+    let mut hash = fold(low ^ SEED, high ^ FACTOR);
+    if length > 16 {
+        for at in (start + 16..start + length).step_by(8) {
+            hash = fold(hash ^ SEED, load(bytes, at) & FIRST[(start + length - at).min(8)] ^ FACTOR);
+        }
+    }
+    hash
+}
+
+/// Eight bytes from `at`, zeros where the text has ended.
+fn load(bytes: &[u8], at: usize) -> u64 {
+    if let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        return u64::from_le_bytes(eight);
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut eight = [0; 8];
+    eight[..rest.len()].copy_from_slice(rest);
+    u64::from_le_bytes(eight)
 }
 
 const SEED: u64 = 0xa076_1d64_78bd_642f;
 const FACTOR: u64 = 0xe703_7ed1_a0b4_28db;
 
-/// The two halves of a 128-bit product folded together: every bit of the input reaches every bit of the result. It is
-/// part of what an index stores and must never change.
-pub fn mix(value: u64) -> u64 {
-    let product = u128::from(value ^ FACTOR) * u128::from(SEED);
+/// The two halves of a 128-bit product put together: every bit of the inputs reaches every bit of the result. It is part
+/// of what an index stores and must never change.
+fn fold(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
     (product as u64) ^ (product >> 64) as u64
+}
+
+/// A well-mixed hash of a number.
+pub fn mix(value: u64) -> u64 {
+    fold(value ^ FACTOR, SEED)
 }
 
 #[cfg(test)]
@@ -211,7 +275,7 @@ mod tests {
 
     fn hashes(text: &str) -> Vec<u64> {
         let mut words = Vec::new();
-        each_word(Simplifier::default().simplify(text), |word| words.push(word));
+        hash_words(Simplifier::default().simplify(text), &mut words);
         words
     }
 
@@ -236,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_hash_of_a_word_depends_on_the_word_alone(words in prop::collection::vec("[a-z]{1,20}", 1..20)) {
+        fn the_hash_of_a_word_depends_on_the_word_alone(words in prop::collection::vec("[a-z]{1,30}", 1..40)) {
             let alone: Vec<u64> = words.iter().flat_map(|word| hashes(word)).collect();
             prop_assert_eq!(hashes(&words.join(" ")), alone);
         }
