@@ -18,8 +18,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::files::{NewFile, cannot_read, cannot_write};
 
-/// Level at which zstd is not what the work waits for.
-const LEVEL: i32 = 3;
+/// Level of zstd: level 3 makes files 6 % smaller and takes a fifth longer, and is then a quarter of a deduplication.
+const LEVEL: i32 = 2;
 
 /// How hard files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,6 +53,9 @@ pub struct Record {
     pub had_column: Vec<bool>,
     /// The files and their sums, by their suffix.
     pub files: Vec<(String, Sum)>,
+    /// Whether this process wrote it, moments ago.
+    #[serde(skip)]
+    pub fresh: bool,
 }
 
 /// Where the files of one segment stand.
@@ -190,6 +193,7 @@ impl SegmentWriter {
             stored_reports: Vec::new(),
             had_column: vec![false; corpus],
             files: Vec::new(),
+            fresh: true,
         };
         Ok(Self {
             segment,

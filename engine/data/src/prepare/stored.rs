@@ -40,14 +40,16 @@ pub struct StoredRows {
 }
 
 impl StoredRows {
-    /// Opens the segment once its file is known to be sound; `texts` as in [`judge`](super::judge::judge).
+    /// Opens the segment once its file is known to be sound: what an earlier process wrote is read through before; `texts` as in [`judge`](super::judge::judge).
     pub fn open(stored: &Stored, texts: bool) -> Result<Self> {
         Self::open_range(stored, texts, 0..u64::MAX)
     }
 
     /// Opens it for some rows only; see [`StoredRows::in_range`].
     pub fn open_range(stored: &Stored, texts: bool, range: Range<u64>) -> Result<Self> {
-        stored.segment.verify(&stored.record, &["rows.parquet", "places"])?;
+        if !stored.record.fresh {
+            stored.segment.verify(&stored.record, &["rows.parquet", "places"])?;
+        }
         Ok(Self {
             batches: columns::read(&stored.segment.file("rows.parquet"), None, BATCH_ROWS)?,
             verdicts: verdicts(&stored.segment, stored.corpus_filters)?.into_iter().peekable(),

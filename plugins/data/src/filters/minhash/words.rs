@@ -105,10 +105,11 @@ impl Simplifier {
                 continue;
             }
             while at < end {
-                if !is_digit(at) {
-                    self.buffer.push(lower(bytes[at]));
-                    at += 1;
-                    continue;
+                let others = bytes[at..end].iter().take_while(|byte| !byte.is_ascii_digit()).count();
+                self.buffer.extend(bytes[at..at + others].iter().map(|byte| lower(*byte)));
+                at += others;
+                if at == end {
+                    break;
                 }
                 while is_digit(at) {
                     at += 1;
