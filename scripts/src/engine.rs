@@ -15,7 +15,7 @@ use rhai::{Dynamic, Engine, OptimizationLevel};
 
 use crate::host::Host;
 use crate::library::Library;
-use crate::{flow, parameters, plugins, stages};
+use crate::{flow, mixture, parameters, plugins, stages};
 
 /// Operations a recipe may take. One that describes a run needs a few hundred.
 pub(crate) const MOST_OPERATIONS: u64 = 5_000_000;
@@ -73,6 +73,7 @@ pub(crate) fn new(host: &Arc<Host>) -> Engine {
     });
     plugins::register(&mut engine, host);
     flow::register(&mut engine, host);
+    mixture::register(&mut engine, host);
     stages::register(&mut engine, host);
     parameters::register(&mut engine, host);
     engine

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use psann_core::plan::{Component, FilterComponent, Flow};
 use psann_core::registry::{self, Kind, Plugin};
 use rhai::plugin::RhaiResult;
-use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext, RhaiFunc};
+use rhai::{Dynamic, Engine, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::host::{Host, Site};
-use crate::locate;
 use crate::validate::{self, Owner};
 use crate::values::{Item, describe};
+use crate::{filter, locate};
 
 /// The name under which a model's vocabulary refers to the tokenizer stage.
 pub(crate) const TOKENIZER: &str = "tokenizer";
@@ -67,6 +67,19 @@ fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]
     let label = format!("{}::{}", plugin.kind, plugin.name);
     let call = locate::call(&host.asts(&site.script), site.position, false);
     let mut given = Arguments::default();
+    // A filter may be written as a closure, which goes into the plan as its text.
+    let is_closure = (plugin.kind, plugin.name) == (Kind::Filter, filter::NAME);
+    let closure = arguments.first().filter(|_| is_closure).and_then(|first| first.clone().try_cast::<FnPtr>());
+    let closure = closure.map(|pointer| filter::closure::given(host, site, &pointer));
+    let with_code: Vec<Dynamic>;
+    let arguments = match &closure {
+        Some(taken) => {
+            let code = taken.as_ref().map_or(Dynamic::from(String::new()), |taken| taken.code.clone());
+            with_code = std::iter::once(code).chain(arguments.iter().skip(1).cloned()).collect();
+            &with_code
+        }
+        None => arguments,
+    };
     // With two arguments the map is the second, whatever the first is.
     let map =
         if arguments.len() == 1 { arguments.iter().position(Dynamic::is_map) } else { arguments.len().checked_sub(1) };
@@ -81,6 +94,11 @@ fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]
             None => complain(host, plugin, site, &label, value),
         }
     }
+    if let Some(Some(taken)) = &closure
+        && !taken.captures.is_empty()
+    {
+        given.options.insert("captures".into(), taken.captures.clone().into());
+    }
     let mut tokenizer = None;
     if plugin.kind == Kind::Model
         && let Some(component) = given.options.get(VOCABULARY).and_then(Component::from_value)
@@ -92,6 +110,10 @@ fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]
     let (options, problems) = given.check(&(plugin.schema)());
     let owner = Owner { label: &label, name: plugin.name };
     validate::report(host, site, call.as_ref(), &owner, &given.bindings, &problems, &options);
+    if is_closure && problems.is_empty() && !matches!(closure, Some(None)) {
+        let string = call.as_ref().and_then(|call| call.arguments.first()).map(rhai::Expr::start_position);
+        filter::closure::check(host, site, string.filter(|_| closure.is_none()), &options);
+    }
     let component = Component { kind: plugin.kind, name: plugin.name.to_owned(), options };
     match plugin.kind {
         Kind::Source => Item::Flow(Flow { source: component, filters: Vec::new() }),

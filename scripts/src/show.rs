@@ -5,7 +5,7 @@ use rhai::Dynamic;
 use serde_json::Value;
 
 use crate::values::{Item, Pipeline};
-use crate::{convert, reserved};
+use crate::{convert, mixture, reserved};
 
 /// A value as the prompt prints it; nothing for `()`.
 pub(crate) fn value(value: &Dynamic) -> String {
@@ -51,6 +51,9 @@ pub(crate) fn pipeline(pipeline: &Pipeline) -> String {
 
 fn flow(flow: &Flow) -> String {
     let mut text = component(&flow.source);
+    if !flow.filters.is_empty() && mixture::show(&flow.source, component).is_some() {
+        text = format!("({text})");
+    }
     for filter in &flow.filters {
         text.push_str(" | ");
         text.push_str(&component(&filter.0));
@@ -58,8 +61,9 @@ fn flow(flow: &Flow) -> String {
     text
 }
 
-fn component(component: &Component) -> String {
-    format!("{}::{}({})", component.kind, component.name, options(&component.options))
+fn component(shown: &Component) -> String {
+    mixture::show(shown, component)
+        .unwrap_or_else(|| format!("{}::{}({})", shown.kind, shown.name, options(&shown.options)))
 }
 
 /// Options as an argument: nothing when there are none.

@@ -103,6 +103,85 @@ fn closed(line: &str, from: usize) -> Option<usize> {
     None
 }
 
+/// The end of the closure that `text` starts with: where the list, the call or the statement around it goes on.
+pub(crate) fn closure(text: &str) -> usize {
+    let parameters = text[1..].find('|').map_or(1, |end| end + 2);
+    end_of_code(text, parameters, &[',', ';'])
+}
+
+/// From byte `from` to what ends the code there: a bracket that it did not open, or one of `separators`.
+fn end_of_code(text: &str, from: usize, separators: &[char]) -> usize {
+    let (mut depth, mut at) = (0_usize, from);
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => break,
+            ')' | ']' | '}' => depth -= 1,
+            c if depth == 0 && separators.contains(&c) => break,
+            _ => {}
+        }
+        at += if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            comment(rest)
+        } else if c == '"' || c == '\'' {
+            string(rest, c).unwrap_or(rest.len())
+        } else if c == '`' {
+            interpolated(rest)
+        } else if rest.starts_with("#\"") || rest.starts_with("##") {
+            raw_string(rest)
+        } else {
+            c.len_utf8()
+        };
+    }
+    at
+}
+
+/// The end of a comment, which may hold others.
+fn comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < text.len() {
+        let rest = &text[at..];
+        if rest.starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if rest.starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                break;
+            }
+        } else {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    at
+}
+
+/// The end of a string in back-ticks, with the code in its `${…}`. Two back-ticks stand for one.
+fn interpolated(text: &str) -> usize {
+    let mut at = 1;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += match c {
+            '`' if !rest.starts_with("``") => return at + 1,
+            '`' => 2,
+            '$' if rest.starts_with("${") => end_of_code(rest, 2, &[]),
+            c => c.len_utf8(),
+        };
+    }
+    at
+}
+
+/// The end of `#"…"#`, with any number of `#`.
+fn raw_string(text: &str) -> usize {
+    let marks = text.len() - text.trim_start_matches('#').len();
+    let Some(inside) = text[marks..].strip_prefix('"') else { return marks };
+    let close = format!("\"{}", "#".repeat(marks));
+    inside.find(&close).map_or(text.len(), |end| marks + 1 + end + close.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +193,22 @@ mod tests {
         assert_eq!(offset(text, Position::new(1, 99)), 10);
         assert_eq!(offset(text, Position::new(9, 1)), text.len());
         assert_eq!(offset(text, Position::NONE), 0);
+    }
+
+    #[test]
+    fn a_closure_reaches_to_where_its_surroundings_go_on() {
+        for (text, whole) in [
+            ("|doc| doc.words > 3) | filter::x()", "|doc| doc.words > 3"),
+            ("|d| if d.words < 5 { \"a, b)\" } else { true }, #{})", "|d| if d.words < 5 { \"a, b)\" } else { true }"),
+            ("|d| [d.id, '\"', ')'].len() == 3; x", "|d| [d.id, '\"', ')'].len() == 3"),
+            ("|d| { // it's ) }\n /* ) /* } */ ; */ true };", "|d| { // it's ) }\n /* ) /* } */ ; */ true }"),
+            ("|d| `a) ${f(#{ a: `)` })} ``) é` == d.text)", "|d| `a) ${f(#{ a: `)` })} ``) é` == d.text"),
+            ("|d| #\"a\")\"# == d.text)", "|d| #\"a\")\"# == d.text"),
+            ("|| true, 3", "|| true"),
+            ("|d| \"open", "|d| \"open"),
+        ] {
+            assert_eq!(&text[..closure(text)], whole, "{text}");
+        }
     }
 
     #[test]

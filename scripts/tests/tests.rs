@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod recipes {
+    mod closures;
     mod diagnostics;
     mod imports;
     mod overrides;

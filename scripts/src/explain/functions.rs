@@ -84,6 +84,9 @@ fn operator(symbol: &str, types: &[&str]) -> Explanation {
     let explanation = Explanation::new(format!("`{symbol}` does not work on {}", sides.join(" and ")), "this operator");
     match symbol {
         "|" => explanation.help("`|` puts filters behind a source: `source::NAME(…) | filter::NAME(…)`"),
+        "+" | "*" if sides.contains(&"a component") => {
+            explanation.help("`+` and `*` mix sources: `0.8 * source::NAME(…) + 0.2 * source::NAME(…)`")
+        }
         _ => explanation,
     }
 }

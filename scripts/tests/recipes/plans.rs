@@ -122,3 +122,38 @@ fn what_a_recipe_prints_is_returned() {
     let evaluated = Recipe::from_source("p.rhai", text).evaluate(&[]).unwrap();
     assert_eq!(evaluated.notes, ["hello", "p.rhai:1: 3"]);
 }
+
+#[test]
+fn a_closure_is_stored_as_its_text_with_what_it_captured() {
+    check(
+        "closure",
+        r#"
+let least = 50;
+let limits = #{ most: 1_000, hosts: ["a", "b"] };
+let long = |d| (d.words + 1) * 2 > least; // not part of it
+let text = source::jsonl("prose.jsonl")
+    | filter::rhai(|doc| doc.text.len() > 200)
+    | filter::rhai(|doc| {
+        // A comment with a ) bracket.
+        if doc.words < least || doc.words > limits.most { "length, in words" } else { true }
+    }, #{ name: "length" })
+    | filter::rhai(long)
+    | filter::rhai("doc.contains(\"é\")");
+pipeline("closure").prepare(text)
+"#,
+    );
+}
+
+#[test]
+fn mixtures_append_parts_and_multiply_weights() {
+    check(
+        "mixture",
+        r#"
+let web = source::jsonl("web/*.jsonl.zst");
+let books = source::text("books.txt");
+let news = source::text("news.txt");
+let mix = 0.5 * (0.5 * web + books * 0.5) + 1 * (news + books);
+pipeline("mixture").prepare((web + books + news) | filter::normalize(), #{ validation: "2%" }).prepare(mix)
+"#,
+    );
+}

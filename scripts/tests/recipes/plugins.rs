@@ -28,6 +28,27 @@ enum Paths {
     Many(Vec<String>),
 }
 
+/// Several sources.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Mix {
+    /// What is mixed.
+    parts: Vec<Part>,
+    /// Other seeds leave out other documents.
+    seed: u64,
+}
+
+/// One source of a mixture.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Part {
+    /// Its documents.
+    #[schemars(extend("x-plugin" = "source"))]
+    source: Option<Component>,
+    /// Its share.
+    weight: Option<f64>,
+}
+
 /// Text files.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -203,6 +224,7 @@ struct Save {
 }
 
 register!(Source, "jsonl", Jsonl, primary = "path");
+register!(Source, "mix", Mix, primary = "parts");
 register!(Source, "text", Text, primary = "path");
 register!(Filter, "normalize", Normalize);
 register!(Filter, "length", Length, primary = "least");

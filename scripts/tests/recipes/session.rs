@@ -152,7 +152,7 @@ fn completions_follow_the_place() {
     let mut session = Session::new();
     session.evaluate("let stepsize = 3; let steps = 4;").unwrap();
     let of = |before: &str| -> Vec<String> { session.completions(before).into_iter().map(|c| c.text).collect() };
-    assert_eq!(of("source::"), ["jsonl", "text"]);
+    assert_eq!(of("source::"), ["jsonl", "mix", "text"]);
     assert_eq!(of("let a = filter::no"), ["normalize"]);
     assert_eq!(of("pipeline(\"x\").pre"), ["prepare", "pretrain"]);
     assert_eq!(of("ste"), ["steps", "stepsize"]);
@@ -168,4 +168,16 @@ fn completions_follow_the_place() {
     assert_eq!(of("p.pretrain(lm, #{ steps: ste"), ["steps", "stepsize"]);
     let completion = session.completions("optimizer::adamw(#{ l").remove(0);
     assert_eq!((completion.replaces, completion.help.as_str()), (1, "Learning rate."));
+}
+
+#[test]
+fn a_mixture_is_shown_as_it_is_written() {
+    let mut session = Session::new();
+    let text = "0.8 * source::jsonl(\"a\") + 0.2 * (source::text(\"b\") + source::text(\"c\")) | filter::length(3)";
+    let shown = session.evaluate(text).unwrap();
+    assert_eq!(
+        shown,
+        "(0.8 * source::jsonl(#{ path: \"a\" }) + 0.2 * (source::text(#{ path: \"b\" }) + source::text(#{ path: \"c\" }))) | \
+         filter::length(#{ least: 3 })"
+    );
 }
