@@ -166,9 +166,13 @@ fn filters_are_shared_among_threads() {
 fn speed() {
     let text = "The sea was calm and the ship lay still. ".repeat(50);
     let documents = batch((0..1000).map(|_| Document { text: text.clone(), ..document() }));
-    for code in
-        ["|doc| doc.bytes > 200", "|doc| doc.words > 50", "|doc| doc.text.len() > 200", "|doc| doc.meta.lang == \"de\""]
-    {
+    for code in [
+        "|doc| doc.bytes > 200",
+        "|doc| doc.words > 50",
+        "|doc| doc.text.len() > 200",
+        "|doc| doc.meta.lang == \"de\"",
+        "|doc| { let seen = []; for n in 0..50 { seen.push(n); } seen.len() == 50 }",
+    ] {
         let filter = closure(code).unwrap();
         let start = Instant::now();
         for _ in 0..100 {

@@ -49,3 +49,16 @@ fn code_that_only_the_plan_has_is_named_by_its_own_lines() {
     );
     assert!(failure.starts_with("line 2, column 3 of its code: "), "{failure}");
 }
+
+#[test]
+fn the_guides_examples_are_right() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recipes.md")).unwrap();
+    let start = guide.find("## Filters of your own").unwrap();
+    let sections = &guide[start..guide.find("## Broken input").unwrap()];
+    let examples: Vec<&str> = sections.split("```").filter_map(|block| block.strip_prefix("rhai\n")).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let recipe = format!("{example}\npipeline(\"x\").prepare(text)");
+        Recipe::from_source("guide.rhai", &recipe).evaluate(&[]).map_err(|e| e.render(false)).unwrap();
+    }
+}

@@ -16,6 +16,14 @@ use super::unpack::{BUFFER_BYTES, Packing, unpack};
 /// What messages call standard input.
 pub const STDIN: &str = "standard input";
 
+/// How messages begin that are about a command.
+const OUTPUT: &str = "output of `";
+
+/// Whether a message that calls its input so is about one that is read once and has no size.
+pub fn is_stream(name: &str) -> bool {
+    name == STDIN || name.starts_with(OUTPUT)
+}
+
 /// What one name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -43,7 +51,7 @@ impl Input {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => STDIN.to_owned(),
-            Self::Command(words) => format!("output of `{}`", words.join(" ")),
+            Self::Command(words) => format!("{OUTPUT}{}`", words.join(" ")),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod json;
 pub mod jsonl;
 pub mod limits;
 pub mod lines;
+pub mod mix;
 pub mod on_error;
 pub mod parquet;
 pub mod record;
