@@ -3,7 +3,9 @@
 //! The engine is bare: what it has is arithmetic, strings, lists and maps. It has no way to read, to print, to import, to
 //! look at the clock or to draw lots, so a verdict depends on the document alone.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use psann_core::Batch;
 use rhai::packages::{
@@ -13,6 +15,7 @@ use rhai::packages::{
 use rhai::{Dynamic, Engine, INT, Map};
 
 use crate::convert;
+use crate::engine::Overdue;
 
 /// Calls within each other.
 pub(super) const MOST_CALL_LEVELS: usize = 32;
@@ -20,6 +23,9 @@ pub(super) const MOST_CALL_LEVELS: usize = 32;
 pub(super) const LONGEST_STRING: usize = 300_000_000;
 /// Most elements of a list or a map.
 pub(super) const MOST_ELEMENTS: usize = 4_000_000;
+
+/// Time for one document. Rhai measures lists whenever they grow, so that a long one takes few operations and minutes.
+pub(super) const LONGEST: Duration = Duration::from_mins(1);
 
 /// Words of the language that reach beyond the document; `eval` is missing because no engine of psann has it.
 pub(super) const FORBIDDEN: [&str; 3] = ["import", "print", "debug"];
@@ -72,6 +78,18 @@ fn words(text: &str) -> usize {
     count
 }
 
+/// Whether the document at which this thread is takes too long. A closure that is done soon never asks for the time.
+fn is_overdue(operations: u64) -> bool {
+    const EVERY: u64 = 1024;
+    thread_local!(static STARTED: Cell<Option<Instant>> = const { Cell::new(None) });
+    match operations {
+        EVERY => STARTED.set(Some(Instant::now())),
+        more if more % EVERY == 0 => return STARTED.get().is_some_and(|started| started.elapsed() > LONGEST),
+        _ => {}
+    }
+    false
+}
+
 /// An engine in which a closure judges documents.
 pub(super) fn engine(operations: u64) -> Engine {
     let mut engine = crate::engine::bare();
@@ -89,6 +107,7 @@ pub(super) fn engine(operations: u64) -> Engine {
     BasicMapPackage::new().register_into_engine(&mut engine);
     BasicFnPackage::new().register_into_engine(&mut engine);
     engine.set_max_operations(operations);
+    engine.on_progress(|operations| is_overdue(operations).then(|| Dynamic::from(Overdue)));
     engine.set_max_call_levels(MOST_CALL_LEVELS);
     engine.set_max_string_size(LONGEST_STRING);
     engine.set_max_array_size(MOST_ELEMENTS);

@@ -4,8 +4,9 @@ use psann_core::{Batch, Error};
 use rhai::{Dynamic, EvalAltResult};
 
 use super::code::Fault;
-use super::document::{LONGEST_STRING, MOST_CALL_LEVELS, MOST_ELEMENTS};
+use super::document::{LONGEST, LONGEST_STRING, MOST_CALL_LEVELS, MOST_ELEMENTS};
 use super::{ClosureOptions, origin};
+use crate::engine::Overdue;
 use crate::values::{describe, type_words};
 
 /// As much of a text as a message shows.
@@ -63,6 +64,10 @@ fn explain(options: &ClosureOptions, error: &EvalAltResult) -> (String, String) 
         E::ErrorTooManyOperations(_) => (
             format!("the closure was stopped after {} operations", options.operations),
             "does a loop never end?  (`operations` sets the limit)".into(),
+        ),
+        E::ErrorTerminated(token, _) if token.is::<Overdue>() => (
+            format!("the closure was stopped after {} seconds", LONGEST.as_secs()),
+            "lists that grow item by item are slow; `split` and `filter` make them at once".into(),
         ),
         E::ErrorStackOverflow(_) => {
             (format!("calls go deeper than {MOST_CALL_LEVELS}"), "does a function call itself without end?".into())

@@ -124,6 +124,15 @@ fn limits_end_with_the_document_named() {
 }
 
 #[test]
+fn a_document_that_takes_too_long_is_named() {
+    let options = ClosureOptions { code: Some("|doc| true".into()), ..ClosureOptions::default() };
+    let (batch, token) = (batch([document()]), Dynamic::from(crate::engine::Overdue));
+    let place = failure::Place { options: &options, batch: &batch, row: 0 };
+    let error = failure::running(&place, &rhai::EvalAltResult::ErrorTerminated(token, rhai::Position::new(1, 7)));
+    assert!(error.to_string().contains("column 7 of its code: the closure was stopped after 60 seconds (document `7`"));
+}
+
+#[test]
 fn what_goes_wrong_is_said_with_its_place() {
     let said = [
         "",
