@@ -1,18 +1,20 @@
-//! `--plan`: what a run would read, write and cost, from the plan alone.
+//! `--plan`: what a run would read, write and cost, from the plan and a sample of the text.
 
 use std::path::Path;
 
-use psann_core::options::Field;
+use psann_core::observer::Silent;
+use psann_core::options::{self, Field};
 use psann_core::plan::{Component, Flow, Plan, Stage};
 use psann_core::registry::{self, Kind};
 use psann_core::{Model, Result};
+use psann_data::prepare::SampleBudget;
 use serde_json::Value;
 
 use super::directory::RunDirectory;
 use super::fingerprint::{self, Fingerprint};
 use crate::display::{bytes, count, flop, seconds};
 
-/// What running `plan` below `runs` would do. Reads names and sizes of files, computes nothing, writes nothing.
+/// What running `plan` below `runs` would do. Reads names and sizes of files and a sample of the text, writes nothing.
 pub fn text(plan: &Plan, runs: &Path) -> Result<String> {
     let fingerprints = fingerprint::of_plan(plan)?;
     let folder = runs.join(&plan.name);
@@ -24,7 +26,7 @@ pub fn text(plan: &Plan, runs: &Path) -> Result<String> {
     for (index, (stage, fingerprint)) in plan.stages.iter().zip(&fingerprints).enumerate() {
         let state = state(&folder, stage, fingerprint)?;
         text.push_str(&format!("\n{}. {} · {state}\n", index + 1, stage.name));
-        for line in describe(plan, index, stage)? {
+        for line in describe(plan, index, stage, state.starts_with("done"))? {
             text.push_str(&format!("   {line}\n"));
         }
         text.push_str(&format!(
@@ -70,7 +72,7 @@ fn state(folder: &Path, stage: &Stage, fingerprint: &Fingerprint) -> Result<Stri
     })
 }
 
-fn describe(plan: &Plan, index: usize, stage: &Stage) -> Result<Vec<String>> {
+fn describe(plan: &Plan, index: usize, stage: &Stage, finished: bool) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     if let Some(data) = stage.options.get("data") {
         lines.extend(describe_flow(data)?);
@@ -78,10 +80,19 @@ fn describe(plan: &Plan, index: usize, stage: &Stage) -> Result<Vec<String>> {
     if let Some(tokenizer) = stage.options.get("tokenizer").and_then(Component::from_value) {
         lines.push(format!("tokenizer::{}{}", tokenizer.name, brief(&tokenizer.options)));
     }
+    if stage.kind == "prepare" && !finished {
+        lines.extend(estimate(stage)?);
+    }
     if stage.kind == "pretrain" {
         lines.extend(describe_training(plan, index, stage)?);
     }
     Ok(lines)
+}
+
+/// What preparing would leave and cost, judged by a sample.
+fn estimate(stage: &Stage) -> Result<Vec<String>> {
+    let options = options::parse(&stage.options)?;
+    Ok(psann_data::prepare::estimate(&options, SampleBudget::default(), &Silent)?.lines())
 }
 
 fn describe_flow(data: &Value) -> Result<Vec<String>> {

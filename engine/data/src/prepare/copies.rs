@@ -1,6 +1,7 @@
 //! Which documents are copies of one another, and which of them stays.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use psann_core::Result;
 use psann_core::filter::Copies;
@@ -159,19 +160,20 @@ fn clusters(
                 continue;
             }
             let rank = ranks.get(row as usize).copied().unwrap_or(0);
-            if !clusters.contains_key(&root) {
-                // A document of the index stays whatever its rank.
-                let best = match u64::from(root).checked_sub(index_documents) {
-                    None => (0, u64::from(root)),
-                    Some(document) => (rank_of(document)?, u64::from(root)),
-                };
-                clusters.insert(root, Cluster { size: 1, best, second: id });
-            }
-            if let Some(cluster) = clusters.get_mut(&root) {
-                cluster.size += 1;
-                if u64::from(root) >= index_documents {
-                    cluster.best = cluster.best.min((rank, id));
+            let cluster = match clusters.entry(root) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(new) => {
+                    // A document of the index stays whatever its rank.
+                    let best = match u64::from(root).checked_sub(index_documents) {
+                        None => (0, u64::from(root)),
+                        Some(document) => (rank_of(document)?, u64::from(root)),
+                    };
+                    new.insert(Cluster { size: 1, best, second: id })
                 }
+            };
+            cluster.size += 1;
+            if u64::from(root) >= index_documents {
+                cluster.best = cluster.best.min((rank, id));
             }
         }
     }

@@ -57,7 +57,9 @@ fn warnings(html: &mut String, report: &PrepareReport) {
     let lines: Vec<String> = report.warnings().into_iter().chain(report.made_of.notes.iter().cloned()).collect();
     if !lines.is_empty() {
         html.push_str("<h2>Look at this</h2>\n<ul>\n");
-        lines.iter().for_each(|line| push(html, format_args!("<li>{}</li>\n", escape(line))));
+        for line in &lines {
+            push(html, format_args!("<li>{}</li>\n", escape(line)));
+        }
         html.push_str("</ul>\n");
     }
 }
@@ -143,7 +145,9 @@ fn section(html: &mut String, filter: &FilterReport) {
     }
     for (reason, samples) in &filter.samples {
         push(html, format_args!("<details><summary>samples: {}</summary>\n", escape(reason)));
-        samples.iter().for_each(|one| sample(html, one));
+        for one in samples {
+            sample(html, one);
+        }
         html.push_str("</details>\n");
     }
 }

@@ -180,7 +180,6 @@ fn progress(job: &MapJob<'_>, state: &State, bytes: u64) {
     });
 }
 
-#[expect(clippy::too_many_arguments, reason = "the loop's state, which only this function and its caller share")]
 fn one_segment(
     job: &MapJob<'_>,
     state: &State,

@@ -148,7 +148,9 @@ impl FilterReport {
         }
         for (name, values) in &verdicts.scores {
             let distribution = self.scores.entry((*name).to_owned()).or_default();
-            values.iter().for_each(|value| distribution.add(*value));
+            for value in values {
+                distribution.add(*value);
+            }
         }
     }
 
@@ -168,7 +170,9 @@ impl FilterReport {
         }
         for (reason, samples) in &other.samples {
             let mine = self.samples.entry(reason.clone()).or_default();
-            samples.iter().for_each(|sample| add_sample(mine, sample.clone()));
+            for sample in samples {
+                add_sample(mine, sample.clone());
+            }
         }
     }
 

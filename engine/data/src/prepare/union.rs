@@ -51,10 +51,12 @@ impl Union {
         while one != other {
             let (small, large) = (one.min(other), one.max(other));
             // Only a root may be hooked; when another thread was faster, climb on and try again.
-            match self.parents[large as usize].compare_exchange(large, small, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(_) => (one, other) = (self.root(small), self.root(large)),
+            let hooked =
+                self.parents[large as usize].compare_exchange(large, small, Ordering::AcqRel, Ordering::Relaxed);
+            if hooked.is_ok() {
+                return;
             }
+            (one, other) = (self.root(small), self.root(large));
         }
     }
 }

@@ -175,7 +175,7 @@ impl CorpusFilter for Minhash {
                 }
             }
             if self.verifies() {
-                keys.notes.push(verify::note(&mut found));
+                keys.notes.push(verify::note(&found));
             }
         }
         Ok(keys)

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn shingles(from: u64, count: u64) -> Vec<u64> {
-        (from..from + count).map(|n| mix(mix(n) ^ 17)).collect()
+        (from..from + count).map(|n| mix(mix(n) ^ 0x11)).collect()
     }
 
     fn signature(shingles: &[u64], slots: usize) -> Vec<u64> {

@@ -7,8 +7,8 @@
 /// Shingles in a note: 4 KiB, and all of a text of some 7 kB.
 const MOST: usize = 1024;
 
-/// The note of a document with these shingles, which are left in another order.
-pub fn note(shingles: &mut Vec<u64>) -> Vec<u8> {
+/// The note of a document with these shingles.
+pub fn note(shingles: &[u64]) -> Vec<u8> {
     // High halves: the low ones are the values of the signature.
     let mut hashes: Vec<u32> = shingles.iter().map(|shingle| (shingle >> 32) as u32).collect();
     hashes.sort_unstable();
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn note_of(range: std::ops::Range<u64>) -> Vec<u8> {
-        note(&mut range.map(mix).collect())
+        note(&range.map(mix).collect::<Vec<_>>())
     }
 
     #[test]

@@ -71,9 +71,9 @@ impl Simplifier {
         while let Some(c) = rest.next() {
             if !is_digit(Some(c)) {
                 if c.is_ascii() {
-                    self.buffer.push(lower(c as u8))
+                    self.buffer.push(lower(c as u8));
                 } else {
-                    self.foreign(c)
+                    self.foreign(c);
                 }
                 continue;
             }
