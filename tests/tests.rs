@@ -5,6 +5,7 @@
 mod end_to_end {
     mod bad_input;
     mod cli;
+    mod data;
     mod golden;
     mod interrupt;
     mod plugins;

@@ -83,7 +83,8 @@ fn stats_text(corpus: &Path, report: &PrepareReport) -> String {
         }
         if let Some(clusters) = &filter.clusters {
             let (groups, largest) = (whole(clusters.clusters), whole(clusters.largest));
-            text.push_str(&format!("    in {groups} groups of copies, the largest of {largest}\n"));
+            let plural = if clusters.clusters == 1 { "" } else { "s" };
+            text.push_str(&format!("    in {groups} group{plural} of copies, the largest of {largest}\n"));
         }
     }
     for warning in report.warnings() {

@@ -33,6 +33,8 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"[0-9a-f]{8}\b", "[fingerprint]");
     settings.add_filter(r"about .* if matrix products.*", "[time]");
+    settings.add_filter(r"time       .*", "time       [time]");
+    settings.add_filter(r"memory     .* of", "memory     [memory] of");
     settings.bind(|| insta::assert_snapshot!("plan", plan));
     assert!(!scratch.path().join("runs").exists());
 }

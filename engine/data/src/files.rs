@@ -38,7 +38,11 @@ impl NewFile {
     pub fn publish(mut self) -> Result<()> {
         let finish = |writer: BufWriter<File>| writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all();
         let writer = self.writer.take().ok_or_else(|| Error::new("a file was published twice"))?;
-        finish(writer).and_then(|()| fs::rename(&self.temporary, &self.path)).map_err(|e| cannot_write(&self.path, e))
+        finish(writer).and_then(|()| fs::rename(&self.temporary, &self.path)).map_err(|e| {
+            // Of a file that is not whole nothing stays.
+            drop(fs::remove_file(&self.temporary));
+            cannot_write(&self.path, e)
+        })
     }
 }
 

@@ -145,7 +145,9 @@ mod tests {
             })
             .collect();
         let mut writer = DroppedWriter::create(&path, Effort::Light).unwrap();
-        dropped.iter().for_each(|one| writer.push(one.clone()).unwrap());
+        for one in &dropped {
+            writer.push(one.clone()).unwrap();
+        }
         writer.publish().unwrap();
         assert_eq!(read(&path).unwrap().collect::<Result<Vec<_>>>().unwrap(), dropped);
     }

@@ -330,7 +330,9 @@ mod tests {
         let mut parts = [FilterReport::new("f"), FilterReport::new("f")];
         (0..50).rev().for_each(|row| parts[row as usize % 2].drop_one("r", 10, Place::new(0, row), || sample(row)));
         let mut merged = FilterReport::new("f");
-        parts.iter().for_each(|part| merged.add(part));
+        for part in &parts {
+            merged.add(part);
+        }
         assert_eq!(merged, forwards);
         assert_eq!(merged.samples["r"].len(), SAMPLES);
         assert_eq!(merged.dropped["r"], Amount { documents: 50, bytes: 500 });

@@ -246,7 +246,9 @@ mod tests {
         let path = folder.path().join("notes");
         let mut writer = NotesWriter::create(&path).unwrap();
         let notes: [&[u8]; 4] = [b"", b"one", b"", b"three"];
-        notes.iter().for_each(|note| writer.push(note).unwrap());
+        for note in &notes {
+            writer.push(note).unwrap();
+        }
         let sum = writer.publish().unwrap();
         crate::columns::verify(&path, sum).unwrap();
         let file = NotesFile::open(&path).unwrap();

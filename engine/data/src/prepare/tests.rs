@@ -251,3 +251,29 @@ fn damaged_work_in_progress_is_noticed_and_done_again() {
     let report = run(&Silent).unwrap();
     assert_eq!(report.train.documents + report.validation.documents, 4000);
 }
+
+/// A full disk, for the files of one name: `/dev/full` takes no byte.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_as_one_and_loses_nothing() {
+    for file in [
+        "work/pass-0/000000-00000.rows.parquet",
+        "work/pass-0/000000-00000.keys-0",
+        "train/00000.parquet",
+        "report.html",
+    ] {
+        let mut setup = setup(&numbered(2000));
+        setup.filter("exact", json!({}));
+        let directory = setup.directory("out");
+        let path = directory.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::create_dir_all(directory.join("work")).unwrap();
+        fs::write(directory.join("work/fingerprint"), "f").unwrap();
+        std::os::unix::fs::symlink("/dev/full", path.with_added_extension("tmp")).unwrap();
+        let error = run(&setup, "out").unwrap_err();
+        assert!(error.to_string().contains("cannot write") && error.to_string().contains(file), "{file}: {error}");
+        assert_eq!(error.hint_text(), Some("the disk is full: make room and run the same command again"), "{file}");
+        assert!(!directory.join(Manifest::FILE).exists());
+        assert_eq!(run(&setup, "out").unwrap().read.documents, 2000, "{file}");
+    }
+}

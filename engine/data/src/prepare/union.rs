@@ -73,7 +73,9 @@ mod tests {
         let pairs: Vec<(u32, u32)> =
             (0..4000).map(|n: u32| (n * 7919 % 1000, (n * 104_729 + 13) % 1000 / 10 * 10)).collect();
         let in_order = Union::new(1000).unwrap();
-        pairs.iter().for_each(|(a, b)| in_order.unite(*a, *b));
+        for (a, b) in &pairs {
+            in_order.unite(*a, *b);
+        }
         let parallel = Union::new(1000).unwrap();
         pairs.par_iter().rev().for_each(|(a, b)| parallel.unite(*b, *a));
         let roots = |union: &Union| (0..1000).map(|n| union.root(n)).collect::<Vec<_>>();
