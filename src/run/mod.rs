@@ -44,6 +44,9 @@ pub fn run(plan: &Plan, recipe: &str, runs: &Path, start: Start, observer: &dyn 
     if start == Start::Fresh {
         for (stage, fingerprint) in plan.stages.iter().zip(&fingerprints) {
             directory.forget(stage, fingerprint)?;
+            if let Some(corpus) = stages::corpus_elsewhere(stage) {
+                psann_data::prepare::forget(&corpus)?;
+            }
         }
     }
     directory.describe(plan, recipe, &fingerprints)?;

@@ -77,7 +77,13 @@ pub fn execute(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
 
 /// Where a `prepare` stage leaves its corpus: in `out`, or in its own folder.
 fn corpus_folder(stage: &Stage, folder: &Path) -> PathBuf {
-    stage.options.get("out").and_then(Value::as_str).map_or_else(|| folder.to_owned(), PathBuf::from)
+    corpus_elsewhere(stage).unwrap_or_else(|| folder.to_owned())
+}
+
+/// The folder that a `prepare` stage was told to put its corpus into.
+pub fn corpus_elsewhere(stage: &Stage) -> Option<PathBuf> {
+    let out = stage.options.get("out").and_then(Value::as_str);
+    out.filter(|_| stage.kind == "prepare").map(PathBuf::from)
 }
 
 fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {

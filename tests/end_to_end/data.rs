@@ -59,7 +59,14 @@ fn the_same_command_does_nothing_twice() {
     let scratch = prepared();
     let before = fs::metadata(scratch.path().join("corpus/manifest.json")).unwrap().modified().unwrap();
     scratch.ok(&["recipe", "pages.rhai"]);
-    assert_eq!(fs::metadata(scratch.path().join("corpus/manifest.json")).unwrap().modified().unwrap(), before);
+    let modified = || fs::metadata(scratch.path().join("corpus/manifest.json")).unwrap().modified().unwrap();
+    assert_eq!(modified(), before);
+    // Another plan does not write over a corpus unless it is told to.
+    let ended = scratch.run(&["recipe", "pages.rhai", "--set", "prepare.seed=5"]);
+    assert!(ended.code == Some(1) && ended.err.contains("holds another corpus"), "{}", ended.err);
+    fs::write(scratch.path().join("corpus/mine.txt"), "stays").unwrap();
+    scratch.ok(&["recipe", "pages.rhai", "--set", "prepare.seed=5", "--fresh"]);
+    assert!(modified() > before && scratch.path().join("corpus/mine.txt").exists());
 }
 
 #[test]

@@ -245,6 +245,25 @@ pub fn judge_rows(filters: &Filters, mut rows: rows::Rows) -> Result<(rows::Rows
     Ok((rows, reports))
 }
 
+/// Removes the corpus and the work in progress in `directory`: what this stage writes there, and nothing else.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn forget(directory: &Path) -> Result<()> {
+    // First what makes it a corpus, so that a half removed one is none.
+    for name in [Manifest::FILE, REPORT, REPORT_PAGE, "work", "train", "validation", "dropped", "index"] {
+        let path = directory.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::new(format!("cannot remove `{}`", path.display())).because(e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The report of a corpus that is complete, if it is the one that is asked for.
 fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
     if !job.directory.join(Manifest::FILE).exists() {
@@ -253,7 +272,7 @@ fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
     let manifest = Manifest::read(job.directory)?;
     if manifest.fingerprint != job.fingerprint {
         return Err(Error::new(format!("`{}` holds another corpus", job.directory.display()))
-            .hint("choose another folder for `out`, or remove that one first"));
+            .hint("choose another folder for `out`, or make it anew with `--fresh`"));
     }
     let path = job.directory.join(REPORT);
     let bytes = fs::read(&path).map_err(|e| files::cannot_read(&path, e))?;
