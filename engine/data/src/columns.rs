@@ -109,7 +109,16 @@ impl ColumnsFile {
 
     /// Writes a row group.
     pub fn row_group(&mut self, records: &RecordBatch) -> Result<()> {
-        self.writer.write(records).and_then(|()| self.writer.flush()).map_err(|e| failed(&self.path, e))
+        self.row_group_of([records])
+    }
+
+    /// Writes several batches as one row group. Where pages end depends on the batches.
+    pub fn row_group_of<'a>(&mut self, batches: impl IntoIterator<Item = &'a RecordBatch>) -> Result<()> {
+        let mut written = Ok(());
+        for records in batches {
+            written = written.and_then(|()| self.writer.write(records));
+        }
+        written.and_then(|()| self.writer.flush()).map_err(|e| failed(&self.path, e))
     }
 
     /// Ends the file and gives it its name.

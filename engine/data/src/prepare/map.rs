@@ -78,6 +78,8 @@ pub fn map(job: &MapJob<'_>) -> Result<Vec<(Segment, Record)>> {
         done: AtomicU64::new(0),
         documents: AtomicU64::new(0),
         total,
+        started: std::time::Instant::now(),
+        text: AtomicU64::new(0),
         inner: job.workers.div_ceil(workers),
     };
     let finished: Mutex<BTreeMap<usize, Vec<(Segment, Record)>>> = Mutex::new(BTreeMap::new());
@@ -123,6 +125,9 @@ struct State {
     done: AtomicU64,
     documents: AtomicU64,
     total: u64,
+    started: std::time::Instant,
+    /// Text filtered by this process.
+    text: AtomicU64,
     /// Batches of one partition that are filtered at once.
     inner: usize,
 }
@@ -170,7 +175,8 @@ fn one_partition(
 
 fn progress(job: &MapJob<'_>, state: &State, bytes: u64) {
     let done = state.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    let detail = format!("{} documents", state.documents.load(Ordering::Relaxed));
+    let rate = state.text.load(Ordering::Relaxed) as f64 / 1e6 / state.started.elapsed().as_secs_f64().max(1e-3);
+    let detail = format!("{} documents · {rate:.1} MB/s of text", state.documents.load(Ordering::Relaxed));
     job.observer.event(Event::Progress {
         task: job.task.clone(),
         done,
@@ -213,6 +219,7 @@ fn one_segment(
             state.documents.fetch_add(judged.read.documents, Ordering::Relaxed);
             writer.push(judged, &had_column)?;
         }
+        state.text.fetch_add(chunk.bytes, Ordering::Relaxed);
         // A partition's size on disk is not that of its text; its part of the whole never exceeds it.
         let step = chunk.bytes.min(job.input.bytes(partition).saturating_sub(*told));
         *told += step;

@@ -257,10 +257,9 @@ impl SegmentWriter {
 
     fn flush(&mut self) -> Result<()> {
         if !self.waiting.is_empty() {
-            let group = Rows::concat(&self.waiting)?;
+            self.rows.row_group_of(self.waiting.iter().map(Rows::records))?;
             self.waiting.clear();
             self.waiting_bytes = 0;
-            self.rows.row_group(group.records())?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 use super::words::mix;
 
-/// Marks an empty slot; a value that would be equal is moved by one.
+/// Marks an empty slot: larger than any value.
 const EMPTY: u64 = u64::MAX;
 /// Makes the hashes of each round independent of those of the others.
 const ROUND: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -21,40 +21,32 @@ pub fn sketch(shingles: &[u64], slots: &mut [u64]) {
         return;
     }
     let count = slots.len() as u64;
+    // A value carries its round in front, so that a later round never takes a slot that an earlier one filled.
     for shingle in shingles {
-        offer(slots, *shingle, count);
+        offer(slots, *shingle, count, 0);
     }
-    let mut empty: Vec<usize> = (0..slots.len()).filter(|slot| slots[*slot] == EMPTY).collect();
     // The paper's first phase takes as many rounds as there are slots; a second one fills what is left without chance.
-    let mut fresh = vec![EMPTY; if empty.is_empty() { 0 } else { slots.len() }];
     for round in 1..=count {
-        if empty.is_empty() {
+        if !slots.contains(&EMPTY) {
             return;
         }
-        fresh.fill(EMPTY);
+        let (salt, tag) = (round.wrapping_mul(ROUND), round << 32);
         for shingle in shingles {
-            offer(&mut fresh, mix(shingle ^ round.wrapping_mul(ROUND)), count);
+            offer(slots, mix(shingle ^ salt), count, tag);
         }
-        empty.retain(|slot| {
-            // The round is part of the value: equal values of different rounds are not equal elements.
-            slots[*slot] = if fresh[*slot] == EMPTY { EMPTY } else { mix(fresh[*slot] ^ round) };
-            slots[*slot] == EMPTY
-        });
     }
-    for slot in empty {
-        let of_slot = |shingle: &u64| mix(shingle ^ (count + slot as u64 + 1).wrapping_mul(ROUND));
-        slots[slot] = shingles.iter().map(of_slot).min().unwrap_or(EMPTY);
+    for (number, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| **slot == EMPTY) {
+        let salt = (count + number as u64 + 1).wrapping_mul(ROUND);
+        *slot = shingles.iter().map(|shingle| mix(shingle ^ salt)).min().unwrap_or(EMPTY);
     }
 }
 
-/// Puts a hash into its slot: the high half chooses the slot, the low half is the value.
+/// Puts a hash into its slot: the high half chooses the slot, the low half is the value behind `tag`.
 #[inline]
-fn offer(slots: &mut [u64], hash: u64, count: u64) {
-    let slot = ((hash >> 32) * count) >> 32;
-    let value = hash & 0xffff_ffff;
-    let slot = &mut slots[slot as usize];
+fn offer(slots: &mut [u64], hash: u64, count: u64, tag: u64) {
+    let slot = &mut slots[(((hash >> 32) * count) >> 32) as usize];
     // Without a branch: about every second value is a new minimum, which no processor can foresee.
-    *slot = value.min(*slot);
+    *slot = (tag | (hash & 0xffff_ffff)).min(*slot);
 }
 
 #[cfg(test)]
