@@ -12,6 +12,7 @@ mod exceptions;
 pub mod hash;
 pub mod lines;
 mod merge;
+mod recent;
 pub mod sentences;
 mod spacy;
 mod url;
@@ -41,7 +42,7 @@ impl Splitter {
         spans.clear();
         let text = &text[..text.floor_char_boundary(u32::MAX as usize)];
         match self {
-            Self::Spacy => spacy::split(text, spans),
+            Self::Spacy => recent::recall(text, spans, spacy::split),
             Self::Whitespace => {
                 let mut end = 0;
                 while let Some(start) = text[end..].find(|c| !blank(c)).map(|from| end + from) {
