@@ -71,7 +71,9 @@ fn run_stages(
     for (index, (stage, fingerprint)) in plan.stages.iter().zip(fingerprints).enumerate() {
         let place = format!("[{}/{}] {}", index + 1, plan.stages.len(), stage.name);
         let folder = directory.stage_folder(stage, fingerprint);
-        if let Some(record) = RunDirectory::finished(&folder)? {
+        if let Some(record) = RunDirectory::finished(&folder)?
+            && !stages::is_lost(stage)
+        {
             observer.event(Event::Note(format!("{place}: done before · {}", record.summary)));
             continue;
         }

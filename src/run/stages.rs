@@ -7,7 +7,7 @@ use psann_core::registry::Kind;
 use psann_core::{Error, Observer, Result, Tokenizer, options};
 use psann_data::loader::{Corpus, Loader, LoaderOptions, tokenise, validation_batches};
 use psann_data::tokenizer::{self, TextTokenizer, TokenizerStageOptions};
-use psann_data::{PrepareJob, PrepareOptions, Split, documents};
+use psann_data::{Manifest, PrepareJob, PrepareOptions, Split, documents};
 use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
@@ -84,6 +84,11 @@ fn corpus_folder(stage: &Stage, folder: &Path) -> PathBuf {
 pub fn corpus_elsewhere(stage: &Stage) -> Option<PathBuf> {
     let out = stage.options.get("out").and_then(Value::as_str);
     out.filter(|_| stage.kind == "prepare").map(PathBuf::from)
+}
+
+/// Whether what a finished stage left elsewhere is gone.
+pub fn is_lost(stage: &Stage) -> bool {
+    corpus_elsewhere(stage).is_some_and(|corpus| !corpus.join(Manifest::FILE).is_file())
 }
 
 fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {

@@ -67,6 +67,10 @@ fn the_same_command_does_nothing_twice() {
     fs::write(scratch.path().join("corpus/mine.txt"), "stays").unwrap();
     scratch.ok(&["recipe", "pages.rhai", "--set", "prepare.seed=5", "--fresh"]);
     assert!(modified() > before && scratch.path().join("corpus/mine.txt").exists());
+    // A corpus that is gone is made again.
+    fs::remove_dir_all(scratch.path().join("corpus")).unwrap();
+    scratch.ok(&["recipe", "pages.rhai", "--set", "prepare.seed=5"]);
+    assert!(scratch.path().join("corpus/manifest.json").exists());
 }
 
 #[test]

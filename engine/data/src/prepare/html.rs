@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::distribution::Distribution;
-use super::report::{Amount, FilterReport, PrepareReport, Sample};
+use super::report::{Amount, FilterReport, PrepareReport, Sample, text_size};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --bar: #4a7dbd; --drop: #c2593f; --line: #8884; }
@@ -77,7 +77,7 @@ fn funnel(html: &mut String, report: &PrepareReport) {
                  <td><span class=\"bar\" style=\"width:{:.1}rem\"></span> {:.1} %</td></tr>\n",
                 escape(name),
                 number(amount.documents),
-                bytes(amount.bytes),
+                text_size(amount.bytes),
                 share.min(1.5) * 12.0,
                 share * 100.0
             ),
@@ -105,7 +105,7 @@ fn section(html: &mut String, filter: &FilterReport) {
                      <td><span class=\"bar drop\" style=\"width:{:.1}rem\"></span> {:.2} %</td></tr>\n",
                     escape(reason),
                     number(amount.documents),
-                    bytes(amount.bytes),
+                    text_size(amount.bytes),
                     share * 12.0,
                     share * 100.0
                 ),
@@ -166,10 +166,61 @@ fn sample(html: &mut String, sample: &Sample) {
     );
 }
 
-/// What a filter reports of its own: shown as data, folded when it is long.
+/// What a filter reports of its own: objects of equal shape as a table, plain values as a line, the rest as data.
 fn details(html: &mut String, details: &Value) {
-    let text = serde_json::to_string_pretty(details).unwrap_or_default();
-    push(html, format_args!("<details><summary>details</summary><pre>{}</pre></details>\n", escape(&text)));
+    let Some(parts) = details.as_object() else { return data(html, "details", details) };
+    let plain: Vec<String> = parts
+        .iter()
+        .filter(|(_, value)| is_plain(value))
+        .map(|(name, value)| format!("{name}: {}", shown(value)))
+        .collect();
+    if !plain.is_empty() {
+        push(html, format_args!("<p>{}</p>\n", escape(&plain.join(" · "))));
+    }
+    for (name, value) in parts.iter().filter(|(_, value)| !is_plain(value)) {
+        match table(value) {
+            Some(table) => push(html, format_args!("<h3>{}</h3>\n{table}", escape(name))),
+            None => data(html, name, value),
+        }
+    }
+}
+
+fn is_plain(value: &Value) -> bool {
+    !value.is_object() && !value.is_array()
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(count) => count.as_u64().map_or_else(|| count.to_string(), number),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// An object whose values are objects of plain values, as a table with a row for each.
+fn table(value: &Value) -> Option<String> {
+    let rows = value.as_object().filter(|rows| !rows.is_empty())?;
+    let columns: Vec<&String> = rows.values().next()?.as_object()?.keys().collect();
+    let mut html = "<table>\n<tr><th></th>".to_owned();
+    for column in &columns {
+        push(&mut html, format_args!("<th class=\"n\">{}</th>", escape(column)));
+    }
+    html.push_str("</tr>\n");
+    for (name, row) in rows {
+        push(&mut html, format_args!("<tr><td>{}</td>", escape(name)));
+        for column in &columns {
+            let cell = row.get(column.as_str()).filter(|cell| is_plain(cell))?;
+            push(&mut html, format_args!("<td class=\"n\">{}</td>", escape(&shown(cell))));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</table>\n");
+    Some(html)
+}
+
+fn data(html: &mut String, name: &str, value: &Value) {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    push(html, format_args!("<details><summary>{}</summary><pre>{}</pre></details>\n", escape(name), escape(&text)));
 }
 
 /// Bars of a chart.
@@ -227,13 +278,6 @@ fn number(count: u64) -> String {
     out
 }
 
-fn bytes(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
-        bytes => format!("{:.1} MB", bytes / 1e6),
-    }
-}
-
 /// A text that can stand beside a published corpus: what it is, what was done, what was taken out.
 pub fn data_card(report: &PrepareReport) -> String {
     let mut card = String::new();
@@ -247,11 +291,11 @@ pub fn data_card(report: &PrepareReport) -> String {
         format_args!(
             "Read: {} documents, {} of text.\nKept: {} documents, {} to train on; {} documents, {} held out.\n\nSteps, in order:\n",
             number(report.read.documents),
-            bytes(report.read.bytes),
+            text_size(report.read.bytes),
             number(report.train.documents),
-            bytes(report.train.bytes),
+            text_size(report.train.bytes),
             number(report.validation.documents),
-            bytes(report.validation.bytes)
+            text_size(report.validation.bytes)
         ),
     );
     for (filter, made_of) in report.filters.iter().zip(&report.made_of.filters) {
@@ -268,7 +312,7 @@ pub fn data_card(report: &PrepareReport) -> String {
         for (reason, amount) in &filter.dropped {
             push(
                 &mut card,
-                format_args!("    {reason}: {} documents, {}\n", number(amount.documents), bytes(amount.bytes)),
+                format_args!("    {reason}: {} documents, {}\n", number(amount.documents), text_size(amount.bytes)),
             );
         }
     }
@@ -292,9 +336,20 @@ mod tests {
             sample(Place::new(1, 2), Some("a&b"), None, "<script>alert(1)</script>", json!({ "words": 1 }))
         });
         filter.scores.entry("words".into()).or_default().add(3.0);
+        filter.details = json!({ "documents": 7, "sets": { "piqa": { "items": 12 } }, "odd": [1, { "a": 2 }] });
         let report = PrepareReport { read: filter.seen, filters: vec![filter], ..PrepareReport::default() };
         let page = page(&report);
-        for wanted in ["too &lt;short&gt;", "1,199", "a&amp;b", "&lt;script&gt;", "distribution of words", "1-2"] {
+        for wanted in [
+            "too &lt;short&gt;",
+            "1,199",
+            "a&amp;b",
+            "&lt;script&gt;",
+            "distribution of words",
+            "1-2",
+            "<p>documents: 7</p>",
+            "<td>piqa</td><td class=\"n\">12</td>",
+            "<summary>odd</summary>",
+        ] {
             assert!(page.contains(wanted), "{wanted}");
         }
         assert!(!page.contains("<script>"));

@@ -255,11 +255,11 @@ impl PrepareReport {
         format!(
             "{} documents ({}) read, {} to train on ({}), {} held out ({})",
             self.read.documents,
-            megabytes(self.read.bytes),
+            text_size(self.read.bytes),
             self.train.documents,
-            megabytes(self.train.bytes),
+            text_size(self.train.bytes),
             self.validation.documents,
-            megabytes(self.validation.bytes)
+            text_size(self.validation.bytes)
         )
     }
 
@@ -314,8 +314,13 @@ pub fn sample(place: Place, id: Option<&str>, url: Option<&str>, text: &str, det
     }
 }
 
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+/// An amount of text for people.
+pub fn text_size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
+        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.1} kB", bytes / 1e3),
+    }
 }
 
 #[cfg(test)]
