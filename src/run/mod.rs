@@ -72,7 +72,7 @@ fn run_stages(
         let place = format!("[{}/{}] {}", index + 1, plan.stages.len(), stage.name);
         let folder = directory.stage_folder(stage, fingerprint);
         if let Some(record) = RunDirectory::finished(&folder)?
-            && !stages::is_lost(stage)
+            && !stages::is_lost(stage, fingerprint)
         {
             observer.event(Event::Note(format!("{place}: done before · {}", record.summary)));
             continue;

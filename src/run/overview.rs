@@ -64,6 +64,7 @@ fn state(folder: &Path, stage: &Stage, fingerprint: &Fingerprint) -> Result<Stri
     let Ok(run) = RunDirectory::existing(folder) else { return Ok("to do".into()) };
     let stage_folder = run.stage_folder(stage, fingerprint);
     Ok(match RunDirectory::finished(&stage_folder)? {
+        Some(_) if super::stages::is_lost(stage, fingerprint) => "to do: its corpus is gone or another one".into(),
         Some(_) => "done, would be skipped".into(),
         None if stage_folder.join("checkpoints").is_dir() => {
             "unfinished, would continue from its last checkpoint".into()

@@ -86,9 +86,11 @@ pub fn corpus_elsewhere(stage: &Stage) -> Option<PathBuf> {
     out.filter(|_| stage.kind == "prepare").map(PathBuf::from)
 }
 
-/// Whether what a finished stage left elsewhere is gone.
-pub fn is_lost(stage: &Stage) -> bool {
-    corpus_elsewhere(stage).is_some_and(|corpus| !corpus.join(Manifest::FILE).is_file())
+/// Whether what a finished stage left elsewhere is gone, or another plan's.
+pub fn is_lost(stage: &Stage, fingerprint: &Fingerprint) -> bool {
+    let is_there =
+        |corpus: PathBuf| Manifest::read(&corpus).is_ok_and(|manifest| manifest.fingerprint == fingerprint.0);
+    corpus_elsewhere(stage).is_some_and(|corpus| !is_there(corpus))
 }
 
 fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {

@@ -8,6 +8,9 @@ use super::passes::{Filters, Named, Pass};
 use super::report::{Amount, FilterReport, sample, scores_of};
 use super::rows::{Place, Rows};
 
+/// The reason for which a document is dropped of which a filter left no text.
+const EMPTIED: &str = "nothing left of the text";
+
 /// A document that was dropped, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropped {
@@ -93,9 +96,16 @@ fn apply(
         return Err(Error::new(format!("judged {} of {} documents", verdicts.dropped.len(), rows.len())));
     }
     report.note(&verdicts);
+    let emptied =
+        |row: usize| verdicts.rewritten.get(row).and_then(Option::as_ref).is_some_and(|text| text.trim().is_empty());
+    let mut keep = vec![true; rows.len()];
     for (row, reason) in verdicts.dropped.iter().enumerate() {
-        let Some(reason) = reason else { continue };
-        let reason = named.filter.reasons().get(usize::from(*reason)).copied().unwrap_or("unnamed");
+        let reason = match reason {
+            Some(reason) => named.filter.reasons().get(usize::from(*reason)).copied().unwrap_or("unnamed"),
+            None if emptied(row) => EMPTIED,
+            None => continue,
+        };
+        keep[row] = false;
         let (place, text) = (rows.place(row), batch.text(row));
         let (id, url) = (batch.optional("id", row), batch.optional("url", row));
         let details = scores_of(&verdicts, row);
@@ -112,7 +122,7 @@ fn apply(
         });
     }
     let kept = rows.with_texts(&verdicts.rewritten)?;
-    let kept = kept.select(verdicts.dropped.iter().map(Option::is_none).collect())?;
+    let kept = kept.select(keep)?;
     report.kept.add(Amount { documents: kept.len() as u64, bytes: kept.bytes() });
     Ok(kept)
 }

@@ -173,6 +173,10 @@ fn one_partition(
     }
 }
 
+fn stopped() -> Error {
+    Error::interrupted("stopped while preparing text; the same command goes on from here")
+}
+
 fn progress(job: &MapJob<'_>, state: &State, bytes: u64) {
     let done = state.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
     let rate = state.text.load(Ordering::Relaxed) as f64 / 1e6 / state.started.elapsed().as_secs_f64().max(1e-3);
@@ -198,16 +202,17 @@ fn one_segment(
     let stored = matches!(job.input, Input::Stored(_));
     let recording = job.recording != super::Recording::None;
     let mut writer = SegmentWriter::create(segment, job.pass.corpus.len(), recording, stored)?;
-    let (skipped, warnings) = (reader.skipped(), reader.warnings().len());
     let mut chunk = reader.chunk(state.inner, left)?;
     loop {
-        if job.observer.stop_requested() || state.failed.load(Ordering::Relaxed) {
-            return Err(Error::interrupted("stopped while preparing text; the same command goes on from here"));
+        let stop = job.observer.stop_requested() || state.failed.load(Ordering::Relaxed);
+        if stop && stored {
+            return Err(stopped());
         }
         if chunk.batches.is_empty() {
             break;
         }
-        let full = !stored && writer.read_bytes() + chunk.bytes >= job.segment_bytes;
+        // What was read before a stop is kept as a segment of its own.
+        let full = stop || (!stored && writer.read_bytes() + chunk.bytes >= job.segment_bytes);
         let batches = std::mem::take(&mut chunk.batches);
         // The next chunk is read while this one is filtered, unless it belongs to the next segment.
         let (judged, next) = rayon::join(
@@ -226,11 +231,12 @@ fn one_segment(
         progress(job, state, step);
         if full {
             let next = Some(reader.position());
-            return writer.publish(reader.end(next, &skipped, warnings));
+            let record = writer.publish(reader.end(next))?;
+            return if stop { Err(stopped()) } else { Ok(record) };
         }
         chunk = next?;
     }
-    writer.publish(reader.end(None, &skipped, warnings))
+    writer.publish(reader.end(None))
 }
 
 /// What was dropped before, what the pass made of the rest, and which corpus filters found their column.
@@ -263,6 +269,8 @@ struct Reader<'a> {
     partition: usize,
     /// Documents read so far.
     row: u64,
+    /// What was skipped, and how many warnings there were, at the end of the last segment.
+    told: (BTreeMap<String, u64>, usize),
 }
 
 enum Kind<'a> {
@@ -282,7 +290,7 @@ impl<'a> Reader<'a> {
                 )?))
             }
         };
-        Ok(Self { kind, partition, row })
+        Ok(Self { kind, partition, row, told: (BTreeMap::new(), 0) })
     }
 
     /// Reads `count` batches, fewer at the end or where the limit of documents is reached.
@@ -318,14 +326,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The end of a segment that began when so much had been skipped and warned of.
-    fn end(&mut self, next: Option<ResumeToken>, skipped: &BTreeMap<String, u64>, warnings: usize) -> End {
+    /// The end of a segment, with what was skipped and warned of since the one before. What opening a file counted
+    /// belongs to the first.
+    fn end(&mut self, next: Option<ResumeToken>) -> End {
         let stored_reports = match &mut self.kind {
             Kind::Source(_) => Vec::new(),
             Kind::Stored(stored) => stored.take_reports(),
         };
-        let warnings = self.warnings().split_off(warnings);
-        End { next, next_row: self.row, skipped: difference(&self.skipped(), skipped), warnings, stored_reports }
+        let (all_skipped, all_warnings) = (self.skipped(), self.warnings());
+        let skipped = difference(&all_skipped, &self.told.0);
+        let warnings = all_warnings[self.told.1.min(all_warnings.len())..].to_vec();
+        self.told = (all_skipped, all_warnings.len());
+        End { next, next_row: self.row, skipped, warnings, stored_reports }
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -158,7 +158,7 @@ pub fn prepare(job: &PrepareJob<'_>) -> Result<PrepareReport> {
     }
     let source = registry::source(&flow.source.name, &flow.source.options)?;
     let filters = Filters::new(&flow.filters)?;
-    let work = open_work(job)?;
+    let (work, _lock) = open_work(job)?;
     let partitions = source.partitions()?;
     let mut report = PrepareReport {
         made_of: MadeOf {
@@ -251,7 +251,10 @@ pub fn judge_rows(filters: &Filters, mut rows: rows::Rows) -> Result<(rows::Rows
 /// When something cannot be removed.
 pub fn forget(directory: &Path) -> Result<()> {
     // First what makes it a corpus, so that a half removed one is none.
-    for name in [Manifest::FILE, REPORT, REPORT_PAGE, "work", "train", "validation", "dropped", "index"] {
+    if !directory.join(Manifest::FILE).exists() && !directory.join("work").join(MARK).exists() {
+        return Ok(());
+    }
+    for name in MADE {
         let path = directory.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
@@ -274,6 +277,8 @@ fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
         return Err(Error::new(format!("`{}` holds another corpus", job.directory.display()))
             .hint("choose another folder for `out`, or make it anew with `--fresh`"));
     }
+    // A kill between the manifest and the end leaves this.
+    drop(fs::remove_dir_all(job.directory.join("work")));
     let path = job.directory.join(REPORT);
     let bytes = fs::read(&path).map_err(|e| files::cannot_read(&path, e))?;
     serde_json::from_slice(&bytes)
@@ -281,16 +286,54 @@ fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
         .map_err(|e| Error::new(format!("`{}` is damaged", path.display())).because(e))
 }
 
-/// The folder for work in progress; what another plan left there is removed.
-fn open_work(job: &PrepareJob<'_>) -> Result<std::path::PathBuf> {
+/// What the stage makes in the folder of a corpus; the first makes it one.
+const MADE: [&str; 8] = [Manifest::FILE, REPORT, REPORT_PAGE, "work", "train", "validation", "dropped", "index"];
+/// Name of the file in `work` that says whose work it is.
+const MARK: &str = "fingerprint";
+
+/// The folder for work in progress, locked for this process; what another plan left there is removed.
+///
+/// # Errors
+/// When the folder holds what this stage did not make, or another process works there.
+fn open_work(job: &PrepareJob<'_>) -> Result<(std::path::PathBuf, fs::File)> {
     let work = job.directory.join("work");
-    let mark = work.join("fingerprint");
-    if work.exists() && fs::read_to_string(&mark).ok().as_deref() != Some(job.fingerprint) {
-        fs::remove_dir_all(&work).map_err(|e| cannot_write(&work, e))?;
+    let mark = work.join(MARK);
+    if !mark.exists()
+        && let Some(foreign) = MADE.iter().map(|name| job.directory.join(name)).find(|path| holds_something(path))
+    {
+        return Err(Error::new(format!("`{}` is there and no work of psann's", foreign.display()))
+            .hint("choose another folder for `out`, or move that away"));
     }
     fs::create_dir_all(&work).map_err(|e| cannot_write(&work, e))?;
+    // Beside the folder of the work, which may be removed below.
+    let path = job.directory.join(".lock");
+    let lock = fs::File::create(&path).map_err(|e| cannot_write(&path, e))?;
+    if let Err(fs::TryLockError::WouldBlock) = lock.try_lock() {
+        return Err(Error::new(format!("another process is preparing `{}`", job.directory.display()))
+            .hint("wait for it, stop it, or choose another folder for `out`"));
+    }
+    if mark.exists() && fs::read_to_string(&mark).ok().as_deref() != Some(job.fingerprint) {
+        // All but the mark, so that a kill here leaves a folder that is still known as psann's.
+        for entry in fs::read_dir(&work).map_err(|e| cannot_write(&work, e))?.flatten() {
+            if entry.file_name() != MARK {
+                fs::remove_dir_all(entry.path())
+                    .or_else(|_| fs::remove_file(entry.path()))
+                    .map_err(|e| cannot_write(&work, e))?;
+            }
+        }
+    }
     files::write(&mark, job.fingerprint.as_bytes())?;
-    Ok(work)
+    Ok((work, lock))
+}
+
+/// Whether something is there, other than a folder in which nothing was finished.
+fn holds_something(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_none_or(|e| e != "tmp")))
+        }
+        Err(_) => path.exists(),
+    }
 }
 
 /// As many workers as cores and memory allow.
@@ -343,16 +386,17 @@ fn finish(
     for (index, part) in &written.reports {
         report.filters[*index].add(part);
     }
-    if nothing {
-        return Err(report.nothing_left());
-    }
     (report.train, report.validation) = (train, validation);
     let mut text = serde_json::to_vec_pretty(&report).map_err(|e| Error::new("cannot write the report").because(e))?;
     text.push(b'\n');
     files::write(&job.directory.join(REPORT), &text)?;
     files::write(&job.directory.join(REPORT_PAGE), html::page(&report).as_bytes())?;
+    if nothing {
+        return Err(report.nothing_left(&job.directory.join(REPORT_PAGE)));
+    }
     Manifest::new(job.fingerprint, written.train, written.validation).write(job.directory)?;
     fs::remove_dir_all(work).map_err(|e| cannot_write(work, e))?;
+    drop(fs::remove_file(job.directory.join(".lock")));
     for warning in report.warnings() {
         job.observer.event(Event::Warning(warning));
     }

@@ -10,7 +10,7 @@ use psann_core::{Filter, Result, registry};
 
 /// A filter with the name that reports use.
 pub struct Named {
-    /// Its name; `c4-2` when the recipe uses it again.
+    /// Its name; `c4-2` when the recipe uses it again, or what the recipe calls it.
     pub name: String,
     /// The filter.
     pub filter: Box<dyn Filter>,
@@ -42,11 +42,13 @@ impl Filters {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let mut all = Vec::new();
         for component in components {
-            let name = component.0.name.as_str();
+            // A closure is told from others by the name that the recipe gives it.
+            let own = component.0.options.get("name").and_then(serde_json::Value::as_str);
+            let name = own.unwrap_or(&component.0.name);
             let count = uses.entry(name).or_default();
             *count += 1;
             let label = if *count == 1 { name.to_owned() } else { format!("{name}-{count}") };
-            let filter = registry::filter(name, &component.0.options)?;
+            let filter = registry::filter(&component.0.name, &component.0.options)?;
             all.push(Named { name: label, filter });
         }
         let passes = passes(all.iter().map(|named| named.filter.corpus().is_some()));

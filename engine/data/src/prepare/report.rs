@@ -3,6 +3,7 @@
 //! Every part can be added to its like in any order with the same result, so the report does not depend on workers.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use psann_core::plan::Component;
 use psann_core::{Error, Verdicts};
@@ -283,7 +284,9 @@ impl PrepareReport {
     }
 
     /// The error of a corpus of which nothing is left.
-    pub fn nothing_left(&self) -> Error {
+    ///
+    /// `page` is where the report stands.
+    pub fn nothing_left(&self, page: &Path) -> Error {
         if self.read.documents == 0 {
             let skipped: Vec<String> =
                 self.skipped.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
@@ -299,7 +302,7 @@ impl PrepareReport {
         };
         let drops: Vec<String> = self.filters.iter().flat_map(of_filter).collect();
         Error::new(format!("no document is left of {}: {}", self.read.documents, drops.join(", ")))
-            .hint("loosen the filter that dropped most")
+            .hint(format!("loosen the filter that dropped most; samples of what went stand in `{}`", page.display()))
     }
 }
 

@@ -112,6 +112,11 @@ fn an_empty_corpus_says_why_and_publishes_nothing() {
         error.to_string()
     };
     assert!(message("").starts_with("no document was read"));
+    let mut emptied = setup("{\"text\": \"menu\"}\n{\"text\": \"a line of text that stays as it is.\"}\n");
+    emptied.options.validation = Share(0.0);
+    emptied.filter("lines", json!({}));
+    let report = run(&emptied, "out").unwrap();
+    assert_eq!(report.filters[1].kept.documents, 1, "{:?}", report.filters[1].dropped);
     assert_eq!(message("{\"text\": \" \"}\n"), "no document is left of 1: `normalize` dropped 1 for `empty`");
 }
 
@@ -276,4 +281,58 @@ fn a_full_disk_is_told_as_one_and_loses_nothing() {
         assert!(!directory.join(Manifest::FILE).exists());
         assert_eq!(run(&setup, "out").unwrap().read.documents, 2000, "{file}");
     }
+}
+
+#[test]
+fn a_folder_that_is_not_psanns_is_left_alone() {
+    let setup = setup(&numbered(30));
+    let directory = setup.directory("mine");
+    fs::create_dir_all(directory.join("work")).unwrap();
+    fs::write(directory.join("work/thesis.txt"), "years of it").unwrap();
+    let error = run(&setup, "mine").unwrap_err();
+    assert!(error.to_string().contains("no work of psann's"), "{error}");
+    forget(&directory).unwrap();
+    assert_eq!(fs::read_to_string(directory.join("work/thesis.txt")).unwrap(), "years of it");
+}
+
+#[test]
+fn two_runs_do_not_work_in_one_folder() {
+    let setup = setup(&numbered(30));
+    let directory = setup.directory("out");
+    let lock = fs::File::create(directory.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(run(&setup, "out").unwrap_err().to_string().contains("another process is preparing"));
+    drop(lock);
+    run(&setup, "out").unwrap();
+}
+
+#[test]
+fn files_that_are_skipped_are_counted_and_named() {
+    let mut setup = setup(&numbered(30));
+    let good = setup.folder.path().join("in.jsonl").display().to_string();
+    let flow = setup.options.data.as_mut().unwrap();
+    flow.source.options = json!({ "path": [good, "/no/such/file.jsonl"], "on_error": "skip" });
+    let report = run(&setup, "out").unwrap();
+    assert_eq!(report.skipped[psann_core::source::DAMAGED_FILE], 1);
+    assert!(report.files[0].contains("/no/such/file.jsonl"), "{:?}", report.files);
+    assert!(report.warnings().iter().any(|warning| warning.contains("/no/such/file.jsonl")));
+}
+
+#[test]
+fn a_stop_keeps_what_was_reached() {
+    struct Stop(std::sync::atomic::AtomicU32);
+    impl Observer for Stop {
+        fn event(&self, _: Event) {}
+        fn stop_requested(&self) -> bool {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 1
+        }
+    }
+    let setup = setup(&numbered(9000));
+    let directory = setup.directory("out");
+    let stop = Stop(0.into());
+    let job = PrepareJob { options: &setup.options, fingerprint: "f", directory: &directory, observer: &stop };
+    assert_eq!(prepare(&job).unwrap_err().fault(), psann_core::error::Fault::Interrupted);
+    // Far from a checkpoint's amount of text, but kept.
+    assert!(directory.join("work/pass-0/000000-00000.json").exists());
+    assert_eq!(run(&setup, "out").unwrap().read.documents, 9000);
 }

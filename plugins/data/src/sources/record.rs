@@ -68,6 +68,11 @@ impl RecordParser {
         meta.clear();
         if !members.rest.is_empty() {
             members.write_rest(line, meta);
+            // An object called `meta` that is all the rest is what others call meta.
+            if members.rest.len() == 1 && meta.starts_with("{\"meta\":{") {
+                meta.truncate(meta.len() - 1);
+                meta.drain(.."{\"meta\":".len());
+            }
         }
         let [Some(text), id, url, source] = values else { return false };
         batch.push_row(Row { text, id, url, source, meta: (!meta.is_empty()).then_some(meta) });
@@ -114,7 +119,10 @@ fn parse(line: &str, [text, id, url, source]: [&str; 4]) -> Result<Document, Bro
         Some(other) => Some(other.to_string()),
     };
     let (id, url, source) = (take(id), take(url), take(source));
-    let meta = (!object.is_empty()).then(|| Value::Object(object).to_string());
+    let meta = match object.get("meta") {
+        Some(meta) if object.len() == 1 && meta.is_object() => Some(meta.to_string()),
+        _ => (!object.is_empty()).then(|| Value::Object(object).to_string()),
+    };
     Ok(Document { text: value, id, url, source, meta })
 }
 
@@ -156,6 +164,8 @@ mod tests {
     fn scanner_and_parser_make_the_same_document() {
         same(r#"{"text":"a\n\u00e9","id":7,"url":null,"source":"s\/t"}"#);
         same(r#"{"text":"","id":-10,"source":true}"#);
+        same(r#"{"text":"a","meta":{"lang":"de","n":2}}"#);
+        same(r#"{"text":"a","meta":{"lang":"de"},"more":1}"#);
         same(r#"{ "lang" : "en", "n" : [1,{"x":null}], "text" : "b" , "score" : 0.5 }"#);
     }
 }

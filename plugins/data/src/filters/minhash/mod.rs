@@ -19,7 +19,7 @@ use words::{Simplifier, hash_words, mix};
 
 psann_core::register!(Filter, "minhash", MinhashOptions, Minhash::new, primary = "preset");
 
-/// Keeps one of several documents with nearly the same text.
+/// Keeps one of several documents with nearly the same text. Case, punctuation, accents and numbers make no difference.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MinhashOptions {
