@@ -107,3 +107,21 @@ fn benches_of_the_data_half_print_their_figures() {
         }
     }
 }
+
+#[test]
+fn a_prepared_corpus_is_a_source_like_any_other() {
+    let scratch = Scratch::new();
+    let page = |n: usize| format!("{{\"text\": \"page number {n} of the book\", \"lang\": \"en\", \"n\": {n}}}\n");
+    fs::write(scratch.path().join("in.jsonl"), (0..20).map(page).collect::<String>()).unwrap();
+    scratch.write("one.rhai", r#"pipeline("one").prepare(source::jsonl("in.jsonl"), #{ out: "one", validation: 0 })"#);
+    scratch.write(
+        "two.rhai",
+        r#"let text = source::parquet("one/train/*.parquet") | filter::rhai(|doc| doc.meta.n >= 15);
+           pipeline("two").prepare(text, #{ out: "two", validation: 0 })"#,
+    );
+    scratch.ok(&["recipe", "one.rhai"]);
+    scratch.ok(&["recipe", "two.rhai"]);
+    let lines = scratch.ok(&["data", "peek", "two", "-n", "9", "--json"]);
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert!(lines.contains(r#"\"lang\":\"en\""#), "{lines}");
+}

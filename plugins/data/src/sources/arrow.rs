@@ -39,6 +39,8 @@ pub struct ArrowOptions {
     pub url: String,
     /// Column of the collection's name; used where it is there.
     pub source: String,
+    /// Column of anything else, a JSON object as text, as psann writes it; used where it is there.
+    pub meta: String,
     /// What happens to rows without text, and to damaged files.
     pub on_error: OnError,
     /// What happens to text that is not valid UTF-8; only columns of bytes can hold it.
@@ -55,6 +57,7 @@ impl Default for ArrowOptions {
             id: "id".into(),
             url: "url".into(),
             source: "source".into(),
+            meta: "meta".into(),
             on_error: OnError::Fail,
             invalid_utf8: InvalidUtf8::Reject,
         }
@@ -81,8 +84,8 @@ impl Arrow {
     }
 
     fn columns(&self, schema: &SchemaRef, input: &Input) -> Result<Columns> {
-        let ArrowOptions { text, id, url, source, .. } = &self.options;
-        let names = Names { text: text.clone(), optional: [id, url, source].map(String::clone) };
+        let ArrowOptions { text, id, url, source, meta, .. } = &self.options;
+        let names = Names { text: text.clone(), optional: [id, url, source, meta].map(String::clone) };
         Columns::find(schema, &names, &input.name())
     }
 

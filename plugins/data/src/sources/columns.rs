@@ -14,15 +14,15 @@ use psann_core::{Error, Result};
 pub struct Names {
     /// The text; it has to be there.
     pub text: String,
-    /// Identifier, address and collection; each is used where it is there.
-    pub optional: [String; 3],
+    /// Identifier, address, collection and anything else as JSON; each is used where it is there.
+    pub optional: [String; 4],
 }
 
 /// Where the columns of a document stand in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     text: usize,
-    optional: [Option<usize>; 3],
+    optional: [Option<usize>; 4],
 }
 
 impl Columns {
@@ -45,8 +45,10 @@ impl Columns {
             Error::new(format!("`{file}` has no column `{}`", names.text))
                 .hint(format!("name the column of the text with `text`; {}", list(schema)))
         })?;
-        let [id, url, source] = &names.optional;
-        Ok(Self { text, optional: [find("id", id)?, find("url", url)?, find("source", source)?] })
+        let [id, url, source, meta] = &names.optional;
+        // Others keep structures under that name; they are not ours to read.
+        let meta = find("meta", meta).unwrap_or(None);
+        Ok(Self { text, optional: [find("id", id)?, find("url", url)?, find("source", source)?, meta] })
     }
 
     /// Indices in the schema, sorted: what has to be read.
@@ -71,7 +73,7 @@ impl Columns {
     /// When the batch is not of the schema that the columns were found in.
     pub fn rows(&self, records: &RecordBatch) -> Result<Rows, ArrowError> {
         let strings = |index: usize, integers| Strings::new(records.column(index), integers);
-        let mut optional = [const { None }; 3];
+        let mut optional = [const { None }; 4];
         for (strings_of, index) in optional.iter_mut().zip(self.optional) {
             *strings_of = index.map(|index| strings(index, true)).transpose()?;
         }
@@ -89,8 +91,8 @@ fn list(schema: &Schema) -> String {
 pub struct Rows {
     /// The texts.
     pub text: Strings,
-    /// Identifiers, addresses and collections.
-    pub optional: [Option<Strings>; 3],
+    /// Identifiers, addresses, collections and metadata.
+    pub optional: [Option<Strings>; 4],
     /// Number of rows.
     pub count: usize,
 }
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names { text: "text".into(), optional: ["id", "url", "source"].map(str::to_owned) }
+        Names { text: "text".into(), optional: ["id", "url", "source", "meta"].map(str::to_owned) }
     }
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {

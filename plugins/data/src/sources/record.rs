@@ -93,7 +93,7 @@ fn parse(line: &str, [text, id, url, source]: [&str; 4]) -> Result<Document, Bro
         message: format!("not a JSON object: {}", explain(&e)),
         hint: "each line must hold one JSON object; correct the line".into(),
     })?;
-    let value = match object.remove(text) {
+    let value = match object.shift_remove(text) {
         Some(Value::String(value)) => value,
         Some(other) => {
             return Err(Broken {
@@ -113,7 +113,7 @@ fn parse(line: &str, [text, id, url, source]: [&str; 4]) -> Result<Document, Bro
             });
         }
     };
-    let mut take = |key: &str| match object.remove(key) {
+    let mut take = |key: &str| match object.shift_remove(key) {
         Some(Value::String(value)) => Some(value),
         Some(Value::Null) | None => None,
         Some(other) => Some(other.to_string()),

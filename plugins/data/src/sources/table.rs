@@ -132,8 +132,9 @@ impl TableReader {
         };
         let decoded = ledger.decode(&text, replaced, |at| format!("{}: byte {} of the text", place(), at + 1))?;
         let Some(text) = decoded else { return Ok(()) };
-        let [id, url, source] = rows.optional.each_ref().map(|column| column.as_ref()?.value(row).map(lossy));
-        batch.push_row(Row { text, id: id.as_deref(), url: url.as_deref(), source: source.as_deref(), meta: None });
+        let [id, url, source, meta] = rows.optional.each_ref().map(|column| column.as_ref()?.value(row).map(lossy));
+        let (id, url, source, meta) = (id.as_deref(), url.as_deref(), source.as_deref(), meta.as_deref());
+        batch.push_row(Row { text, id, url, source, meta });
         Ok(())
     }
 }
