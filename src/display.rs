@@ -84,19 +84,6 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// `12,345`: every digit.
-pub fn whole(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// `950`, `12.3k`, `4.56M`, `3.71B`: three digits, rounded.
 pub fn count(number: f64) -> String {
     for (limit, suffix) in [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")] {

@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use psann_core::quantity::grouped;
 use psann_core::{Document, Error, Result};
 use psann_data::documents::{Manifest, Split, read_shard};
 use psann_data::prepare::{Explanation, Fate, PrepareReport, explain, fate, filters_of, read_report};
 use serde_json::{Value, json};
 
 use crate::cli::DataCommand;
-use crate::display::{self, Failure, bytes, whole};
+use crate::display::{self, Failure, bytes};
 
 /// Does what the command says.
 pub fn execute(command: &DataCommand) -> Result<(), Failure> {
@@ -67,7 +68,7 @@ fn stats_text(corpus: &Path, report: &PrepareReport) -> String {
     let mut text = format!("{}\n\n", corpus.display());
     let mut row = |name: &str, documents: u64, size: u64| {
         let share = size as f64 / report.read.bytes.max(1) as f64 * 100.0;
-        text.push_str(&format!("  {name:<28} {:>14} {:>10} {share:>6.1} %\n", whole(documents), bytes(size as f64)));
+        text.push_str(&format!("  {name:<28} {:>14} {:>10} {share:>6.1} %\n", grouped(documents), bytes(size as f64)));
     };
     row("read", report.read.documents, report.read.bytes);
     for filter in &report.filters {
@@ -79,10 +80,10 @@ fn stats_text(corpus: &Path, report: &PrepareReport) -> String {
         text.push_str(&format!("\n  {} dropped\n", filter.name));
         for (reason, amount) in &filter.dropped {
             let share = amount.documents as f64 / filter.seen.documents.max(1) as f64 * 100.0;
-            text.push_str(&format!("    {reason:<26} {:>14} {share:>17.2} %\n", whole(amount.documents)));
+            text.push_str(&format!("    {reason:<26} {:>14} {share:>17.2} %\n", grouped(amount.documents)));
         }
         if let Some(clusters) = &filter.clusters {
-            let (groups, largest) = (whole(clusters.clusters), whole(clusters.largest));
+            let (groups, largest) = (grouped(clusters.clusters), grouped(clusters.largest));
             let plural = if clusters.clusters == 1 { "" } else { "s" };
             text.push_str(&format!("    in {groups} group{plural} of copies, the largest of {largest}\n"));
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use psann_core::quantity::grouped;
+
 use crate::evaluate::EvaluateReport;
 use crate::generate::Finish;
 use crate::sample::Sample;
@@ -98,19 +100,6 @@ fn wrapped(text: &str) -> String {
 fn figures(value: f64) -> String {
     let digits = if value > 0.0 && value.is_finite() { (value.log10().floor() as i32).clamp(-3, 3) } else { 3 };
     if value >= 1e6 { format!("{value:.3e}") } else { format!("{value:.*}", (3 - digits) as usize) }
-}
-
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

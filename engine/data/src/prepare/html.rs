@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use psann_core::quantity::grouped;
 use serde_json::Value;
 
 use super::distribution::Distribution;
@@ -69,14 +70,14 @@ fn funnel(html: &mut String, report: &PrepareReport) {
     html.push_str("<th class=\"n\">dropped</th><th>left of what was read</th></tr>\n");
     let mut row = |name: &str, amount: Amount, dropped: Option<u64>| {
         let share = amount.bytes as f64 / report.read.bytes.max(1) as f64;
-        let dropped = dropped.map(number).unwrap_or_default();
+        let dropped = dropped.map(grouped).unwrap_or_default();
         push(
             html,
             format_args!(
                 "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{dropped}</td>\
                  <td><span class=\"bar\" style=\"width:{:.1}rem\"></span> {:.1} %</td></tr>\n",
                 escape(name),
-                number(amount.documents),
+                grouped(amount.documents),
                 text_size(amount.bytes),
                 share.min(1.5) * 12.0,
                 share * 100.0
@@ -104,7 +105,7 @@ fn section(html: &mut String, filter: &FilterReport) {
                     "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
                      <td><span class=\"bar drop\" style=\"width:{:.1}rem\"></span> {:.2} %</td></tr>\n",
                     escape(reason),
-                    number(amount.documents),
+                    grouped(amount.documents),
                     text_size(amount.bytes),
                     share * 12.0,
                     share * 100.0
@@ -117,7 +118,7 @@ fn section(html: &mut String, filter: &FilterReport) {
         .counts
         .iter()
         .filter(|(_, count)| **count > 0)
-        .map(|(name, count)| format!("{name}: {}", number(*count)))
+        .map(|(name, count)| format!("{name}: {}", grouped(*count)))
         .collect();
     if !counts.is_empty() {
         push(html, format_args!("<p>{}</p>\n", escape(&counts.join(" · "))));
@@ -127,8 +128,8 @@ fn section(html: &mut String, filter: &FilterReport) {
             html,
             format_args!(
                 "<p>{} groups of copies; the largest has {} members.</p>\n",
-                number(clusters.clusters),
-                number(clusters.largest)
+                grouped(clusters.clusters),
+                grouped(clusters.largest)
             ),
         );
         html.push_str("<div class=\"charts\">");
@@ -191,7 +192,7 @@ fn is_plain(value: &Value) -> bool {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::Number(count) => count.as_u64().map_or_else(|| count.to_string(), number),
+        Value::Number(count) => count.as_u64().map_or_else(|| count.to_string(), grouped),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
@@ -251,7 +252,7 @@ fn chart(html: &mut String, name: &str, distribution: &Distribution) {
                 "<rect x=\"{}\" y=\"{:.1}\" width=\"7\" height=\"{height:.1}\" fill=\"#4a7dbd\"><title>{}</title></rect>",
                 index * 8,
                 70.0 - height,
-                number(*count)
+                grouped(*count)
             ),
         );
     }
@@ -263,19 +264,6 @@ fn chart(html: &mut String, name: &str, distribution: &Distribution) {
             escape(name)
         ),
     );
-}
-
-/// `12,345`.
-fn number(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A text that can stand beside a published corpus: what it is, what was done, what was taken out.
@@ -290,11 +278,11 @@ pub fn data_card(report: &PrepareReport) -> String {
         &mut card,
         format_args!(
             "Read: {} documents, {} of text.\nKept: {} documents, {} to train on; {} documents, {} held out.\n\nSteps, in order:\n",
-            number(report.read.documents),
+            grouped(report.read.documents),
             text_size(report.read.bytes),
-            number(report.train.documents),
+            grouped(report.train.documents),
             text_size(report.train.bytes),
-            number(report.validation.documents),
+            grouped(report.validation.documents),
             text_size(report.validation.bytes)
         ),
     );
@@ -305,14 +293,14 @@ pub fn data_card(report: &PrepareReport) -> String {
                 "- {} {}: kept {} of {} documents\n",
                 filter.name,
                 made_of.options,
-                number(filter.kept.documents),
-                number(filter.seen.documents)
+                grouped(filter.kept.documents),
+                grouped(filter.seen.documents)
             ),
         );
         for (reason, amount) in &filter.dropped {
             push(
                 &mut card,
-                format_args!("    {reason}: {} documents, {}\n", number(amount.documents), text_size(amount.bytes)),
+                format_args!("    {reason}: {} documents, {}\n", grouped(amount.documents), text_size(amount.bytes)),
             );
         }
     }
