@@ -37,20 +37,25 @@ const MOST_ELEMENTS: usize = 5_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Overdue;
 
+/// What both recipes and closures can do with numbers, strings, lists and maps.
+pub(crate) fn register_language(engine: &mut Engine) {
+    ArithmeticPackage::new().register_into_engine(engine);
+    LogicPackage::new().register_into_engine(engine);
+    BasicMathPackage::new().register_into_engine(engine);
+    BasicStringPackage::new().register_into_engine(engine);
+    MoreStringPackage::new().register_into_engine(engine);
+    BasicIteratorPackage::new().register_into_engine(engine);
+    BasicArrayPackage::new().register_into_engine(engine);
+    BasicMapPackage::new().register_into_engine(engine);
+    BasicFnPackage::new().register_into_engine(engine);
+}
+
 /// An engine whose functions gather what they learn in `host`.
 pub(crate) fn new(host: &Arc<Host>) -> Engine {
     let mut engine = bare();
     engine.set_strict_variables(true);
     engine.set_fail_on_invalid_map_property(true);
-    ArithmeticPackage::new().register_into_engine(&mut engine);
-    LogicPackage::new().register_into_engine(&mut engine);
-    BasicMathPackage::new().register_into_engine(&mut engine);
-    BasicStringPackage::new().register_into_engine(&mut engine);
-    MoreStringPackage::new().register_into_engine(&mut engine);
-    BasicIteratorPackage::new().register_into_engine(&mut engine);
-    BasicArrayPackage::new().register_into_engine(&mut engine);
-    BasicMapPackage::new().register_into_engine(&mut engine);
-    BasicFnPackage::new().register_into_engine(&mut engine);
+    register_language(&mut engine);
     engine.set_max_operations(MOST_OPERATIONS);
     engine.set_max_call_levels(MOST_CALL_LEVELS);
     engine.set_max_modules(MOST_MODULES);

@@ -8,10 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use psann_core::Batch;
-use rhai::packages::{
-    ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
-    BasicStringPackage, LogicPackage, MoreStringPackage, Package,
-};
 use rhai::{Dynamic, Engine, INT, Map};
 
 use crate::convert;
@@ -97,15 +93,7 @@ pub(super) fn engine(operations: u64) -> Engine {
     for word in FORBIDDEN {
         engine.disable_symbol(word);
     }
-    ArithmeticPackage::new().register_into_engine(&mut engine);
-    LogicPackage::new().register_into_engine(&mut engine);
-    BasicMathPackage::new().register_into_engine(&mut engine);
-    BasicStringPackage::new().register_into_engine(&mut engine);
-    MoreStringPackage::new().register_into_engine(&mut engine);
-    BasicIteratorPackage::new().register_into_engine(&mut engine);
-    BasicArrayPackage::new().register_into_engine(&mut engine);
-    BasicMapPackage::new().register_into_engine(&mut engine);
-    BasicFnPackage::new().register_into_engine(&mut engine);
+    crate::engine::register_language(&mut engine);
     engine.set_max_operations(operations);
     engine.on_progress(|operations| is_overdue(operations).then(|| Dynamic::from(Overdue)));
     engine.set_max_call_levels(MOST_CALL_LEVELS);

@@ -8,6 +8,8 @@ use psann_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::utf8::repair;
+
 /// The way out of a damaged file.
 pub const DAMAGE_HINT: &str =
     "fetch or make the file again, or set `on_error` to \"skip\" to keep what comes before the damage";
@@ -62,7 +64,7 @@ impl Ledger {
     pub fn record(&mut self, broken: Broken, place: impl FnOnce() -> String) -> Result<()> {
         let Broken { reason, message, hint } = broken;
         if self.policy == OnError::Skip {
-            self.count(reason);
+            self.count(reason, 1);
             return Ok(());
         }
         Err(Error::new(format!("{}: {message}", place()))
@@ -74,7 +76,7 @@ impl Ledger {
         if self.policy == OnError::Fail {
             return Err(error);
         }
-        self.count(DAMAGED_FILE);
+        self.count(DAMAGED_FILE, 1);
         self.warnings.push(error.to_string());
         Ok(())
     }
@@ -86,7 +88,7 @@ impl Ledger {
 
     /// A file without any record.
     pub fn empty(&mut self, name: &str) {
-        self.count(EMPTY_FILE);
+        self.count(EMPTY_FILE, 1);
         self.warnings.push(format!("`{name}` is empty"));
     }
 
@@ -103,9 +105,9 @@ impl Ledger {
             Err(error) => error,
         };
         if self.invalid_utf8 == InvalidUtf8::Replace {
-            self.count(REPLACED_UTF8);
-            replaced.clear();
-            replaced.push_str(&String::from_utf8_lossy(bytes));
+            let (text, parts) = repair(bytes);
+            self.count(REPLACED_UTF8, parts);
+            *replaced = text;
             return Ok(Some(replaced));
         }
         let at = error.valid_up_to();
@@ -131,12 +133,12 @@ impl Ledger {
         self.warnings.clone()
     }
 
-    fn count(&mut self, reason: &str) {
+    fn count(&mut self, reason: &str, by: u64) {
         // Looked up first: a corpus may hold millions of broken lines, and their reasons are few.
         match self.skipped.get_mut(reason) {
-            Some(count) => *count += 1,
+            Some(count) => *count += by,
             None => {
-                self.skipped.insert(reason.to_owned(), 1);
+                self.skipped.insert(reason.to_owned(), by);
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Each function is one of its regular expressions (lang/punctuation.py), matched by hand.
 
+use super::bytes::is_mark;
 use super::classes::{BEFORE_STOP, CAPITAL, LETTER, PREFIX, QUOTE, SMALL, SUFFIX, SYMBOL, class, is};
 
 /// Units that are split off the number before them, and currencies.
@@ -37,20 +38,7 @@ const ASCII: [u8; 128] = {
     let mut byte = 0;
     while byte < 128 {
         table[byte] = match byte as u8 {
-            b'!'
-            | b'"'
-            | b'#'
-            | b'&'..=b'*'
-            | b','
-            | b':'..=b'<'
-            | b'>'
-            | b'?'
-            | b'['
-            | b']'
-            | b'_'
-            | b'`'
-            | b'{'
-            | b'}' => PREFIX | SUFFIX,
+            mark if is_mark(mark) => PREFIX | SUFFIX,
             b'$' | b'%' | b'+' | b'=' => PREFIX,
             _ => 0,
         };

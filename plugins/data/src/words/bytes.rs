@@ -9,6 +9,11 @@ pub const BEYOND: u8 = 8;
 pub const MARK: u8 = 16;
 pub const STOP: u8 = 32;
 
+/// ASCII marks that are words of their own at either end of a piece, as quotes and brackets are.
+pub const fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'#' | b'&'..=b'*' | b',' | b':'..=b'<' | b'>' | b'?' | b'[' | b']' | b'_' | b'`' | b'{' | b'}')
+}
+
 const BYTES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -17,20 +22,7 @@ const BYTES: [u8; 256] = {
             b'a'..=b'z' | b'A'..=b'Z' => LETTER,
             b'0'..=b'9' => DIGIT,
             b'\t'..=b'\r' | 0x1c..=b' ' => BLANK,
-            b'!'
-            | b'"'
-            | b'#'
-            | b'&'..=b'*'
-            | b','
-            | b':'..=b'<'
-            | b'>'
-            | b'?'
-            | b'['
-            | b']'
-            | b'_'
-            | b'`'
-            | b'{'
-            | b'}' => MARK,
+            mark if is_mark(mark) => MARK,
             b'.' => STOP,
             0x80.. => BEYOND,
             _ => 0,
