@@ -1,5 +1,6 @@
 //! Executes a model's [`Draw`]s: the same seed gives the same weights, bit for bit, as the reference gives.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
@@ -15,34 +16,57 @@ static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Draws all parameters of `model` on the CPU in fp32, one list per segment.
 ///
-/// The draws go through libtorch's own generator, whose stream the reference's seeds are about; it is seeded anew here.
+/// # Errors
+/// As [`initialise_each`].
 pub fn initialise(model: &dyn Model, seed: i64) -> Result<Vec<Vec<Tensor>>> {
+    let mut values: Vec<Vec<Tensor>> =
+        model.segments().iter().map(|segment| segment.parameters.iter().map(|_| Tensor::new()).collect()).collect();
+    initialise_each(model, seed, |segment, parameter, value| {
+        values[segment][parameter] = value;
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// Draws the parameters of `model` on the CPU in fp32 and hands over each as soon as it is final (segment, parameter,
+/// value), so that nobody has to hold more of the model than they keep.
+///
+/// The draws go through libtorch's own generator, whose stream the reference's seeds are about; it is seeded anew here.
+///
+/// # Errors
+/// When the model leaves out a parameter, draws one in another shape, or `take` fails.
+pub fn initialise_each(
+    model: &dyn Model,
+    seed: i64,
+    mut take: impl FnMut(usize, usize, Tensor) -> Result<()>,
+) -> Result<()> {
     let _no_gradients = tch::no_grad_guard();
     // The generator is the process's: two draws at once would take each other's numbers.
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed);
-    let segments = model.segments();
-    let mut values: Vec<Vec<Option<Tensor>>> =
-        segments.iter().map(|segment| segment.parameters.iter().map(|_| None).collect()).collect();
-    for draw in model.initialisation() {
-        let drawn = execute(&draw);
-        if let (Some((segment, parameter)), Some(drawn)) = (draw.target, drawn) {
-            values[segment][parameter] = Some(drawn);
+    let draws = model.initialisation();
+    let last: BTreeMap<(usize, usize), usize> =
+        draws.iter().enumerate().filter_map(|(index, draw)| Some((draw.target?, index))).collect();
+    for (index, segment) in model.segments().iter().enumerate() {
+        if let Some(missing) = (0..segment.parameters.len()).find(|parameter| !last.contains_key(&(index, *parameter)))
+        {
+            return Err(Error::new(format!("the model never initialises `{}`", segment.parameters[missing].name)));
         }
     }
-    let mut initialised = Vec::with_capacity(segments.len());
-    for (segment, values) in segments.iter().zip(values) {
-        let mut of_segment = Vec::with_capacity(values.len());
-        for (spec, value) in segment.parameters.iter().zip(values) {
-            let value = value.ok_or_else(|| Error::new(format!("the model never initialises `{}`", spec.name)))?;
-            if value.size() != spec.shape {
-                return Err(Error::new(format!("the model initialises `{}` with shape {:?}", spec.name, value.size())));
-            }
-            of_segment.push(value);
+    for (index, draw) in draws.iter().enumerate() {
+        let drawn = execute(draw);
+        let (Some(target), Some(drawn)) = (draw.target, drawn) else { continue };
+        if last.get(&target) != Some(&index) {
+            continue;
         }
-        initialised.push(of_segment);
+        let (segment, parameter) = target;
+        let spec = &model.segments()[segment].parameters[parameter];
+        if drawn.size() != spec.shape {
+            return Err(Error::new(format!("the model initialises `{}` with shape {:?}", spec.name, drawn.size())));
+        }
+        take(segment, parameter, drawn)?;
     }
-    Ok(initialised)
+    Ok(())
 }
 
 /// The raw value whose softplus is `value`, which is kept at or above fp32 epsilon.

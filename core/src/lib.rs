@@ -15,6 +15,8 @@
 
 pub mod batch;
 pub mod canonical;
+#[cfg(feature = "torch")]
+pub mod collective;
 pub mod error;
 pub mod filter;
 #[cfg(feature = "torch")]
@@ -36,6 +38,8 @@ pub mod tokenizer;
 pub mod tokens;
 
 pub use batch::{Batch, BatchBuilder, Document, Row};
+#[cfg(feature = "torch")]
+pub use collective::Collective;
 pub use error::{Error, Result};
 pub use filter::{CorpusFilter, Filter, Keys, Verdicts};
 #[cfg(feature = "torch")]

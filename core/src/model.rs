@@ -26,6 +26,11 @@ impl ParameterSpec {
     pub fn elements(&self) -> i64 {
         self.shape.iter().product()
     }
+
+    /// Number of elements of `rows` rows of dimension 0; a parameter without dimensions is one row.
+    pub fn elements_of(&self, rows: i64) -> u64 {
+        (rows * self.shape.iter().skip(1).product::<i64>()).unsigned_abs()
+    }
 }
 
 /// One link of the chain.
@@ -137,6 +142,13 @@ pub trait Model: Send + Sync {
 
     /// Computes the last segment up to the vocabulary matrix.
     fn project(&self, parameters: &[Tensor], input: &Tensor) -> Result<Projection>;
+
+    /// Whether the backward pass of `segment` reads the values of its parameters. An embedding's does not: its weights
+    /// need not come back, and computing it again would save nothing.
+    fn backward_needs_weights(&self, segment: usize) -> bool {
+        let _ = segment;
+        true
+    }
 
     /// Rows of the vocabulary matrix.
     fn vocabulary(&self) -> i64;

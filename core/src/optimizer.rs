@@ -3,7 +3,11 @@
 use tch::Tensor;
 
 use crate::Result;
+use crate::collective::Collective;
 use crate::model::ParameterSpec;
+use crate::sharder::Shard;
+
+pub use crate::collective::Alone;
 
 /// What is the same for every shard of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,12 +20,60 @@ pub struct Step {
     pub gradient_scale: f64,
 }
 
-/// Moves parameters. Works on shards: it never needs a whole parameter unless it says so.
+/// How dimension 0 of a state tensor goes with the rows of its parameter: what a checkpoint needs to know to hand the state
+/// to another number of ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One entry per row that stands on the rank.
+    Rows,
+    /// One entry per so many elements of the flattened parameter; the last block may be shorter. Sharders cut parameters
+    /// at multiples of [`BLOCK`] elements, so a block never straddles ranks.
+    Blocks(i64),
+    /// The same on every rank.
+    Whole,
+}
+
+/// Elements that sharders keep together: the first element of a shard has a multiple of this as its flat index.
+pub const BLOCK: i64 = 256;
+
+/// One tensor of an optimizer's state.
+#[derive(Debug)]
+pub struct StateTensor {
+    /// `exp_avg`, …; without dots.
+    pub name: String,
+    /// Its values for one shard, sharing memory with the optimizer.
+    pub tensor: Tensor,
+    /// How it is cut.
+    pub part: Part,
+}
+
+/// Adds up over the ranks that together hold one copy of the model.
+pub trait ShardSum {
+    /// Sums a fp32 or fp64 tensor of the same shape on every rank, in rank order: the result has the same bits everywhere.
+    fn sum(&self, values: &Tensor) -> Result<Tensor>;
+}
+
+impl ShardSum for &dyn Collective {
+    fn sum(&self, values: &Tensor) -> Result<Tensor> {
+        Collective::sum(*self, values)
+    }
+}
+
+/// Moves parameters. Works on shards, rows `first_row..` of dimension 0: it sees a whole parameter only through sums over
+/// ranks in [`Optimizer::prepare`].
 pub trait Optimizer: Send {
     /// The learning rate at the top of the schedule.
     fn peak_learning_rate(&self) -> f64;
 
-    /// Moves `value` in place. `index` names the shard in [`Optimizer::state`]; `gradient` is fp32 of the same shape.
+    /// What a step needs to know of all shards, or of other ranks, before anything moves. Called once a step on every
+    /// rank; the list of shards has the same parameters in the same order everywhere, some perhaps without rows.
+    fn prepare(&mut self, shards: &[Shard], step: Step, ranks: &dyn ShardSum) -> Result<()> {
+        let _ = (shards, step, ranks);
+        Ok(())
+    }
+
+    /// Moves `value`, always fp32, in place. `index` is the shard's place in the list that [`Optimizer::prepare`] saw;
+    /// `gradient` is fp32 of the same shape.
     fn step(
         &mut self,
         index: usize,
@@ -31,12 +83,12 @@ pub trait Optimizer: Send {
         step: Step,
     ) -> Result<()>;
 
-    /// The exact state of shard `index`, by name (`exp_avg`, …); empty before its first step.
-    fn state(&self, index: usize) -> Vec<(String, Tensor)>;
+    /// The exact state of shard `index`; empty before its first step.
+    fn state(&self, index: usize) -> Vec<StateTensor>;
 
-    /// Takes back what [`Optimizer::state`] gave.
+    /// Takes back what [`Optimizer::state`] gave, by name.
     fn load_state(&mut self, index: usize, state: Vec<(String, Tensor)>) -> Result<()>;
 
-    /// Bytes of state per element, for memory plans.
-    fn bytes_per_element(&self) -> f64;
+    /// Exact bytes of state for `rows` rows of a parameter, for memory plans.
+    fn state_bytes(&self, spec: &ParameterSpec, rows: i64) -> u64;
 }

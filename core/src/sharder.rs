@@ -1,17 +1,46 @@
 //! [`Sharder`]: where parameters, gradients and optimizer state live.
 
+use std::sync::Arc;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::model::ParameterSpec;
+use crate::collective::{Alone, Collective};
+use crate::model::{ParameterSpec, SegmentSpec};
+
+/// Matrices with fewer elements are as good as vectors: they cost nothing and stay fp32.
+const SMALL: i64 = 1 << 14;
 
 /// Where a sharder puts things in this process.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone)]
 pub struct Placement {
-    /// The device of shards and gathered parameters.
+    /// The device of gathered parameters.
     pub device: Device,
-    /// The dtype that gathered parameters are computed in; shards stay fp32.
+    /// The dtype that gathered matrices are computed in.
     pub compute: Kind,
+    /// The dtype of large matrices in shards: fp32, or bf16 with stochastic rounding.
+    pub master: Kind,
+    /// All ranks of the run.
+    pub ranks: Arc<dyn Collective>,
+}
+
+impl Placement {
+    /// One process with fp32 masters.
+    pub fn alone(device: Device, compute: Kind) -> Self {
+        Self { device, compute, master: Kind::Float, ranks: Arc::new(Alone) }
+    }
+
+    /// The dtype that a parameter is computed in. Norm scales, biases and activation vectors stay fp32: they cost nothing
+    /// and their kernels compute in fp32.
+    pub fn compute_kind(&self, spec: &ParameterSpec) -> Kind {
+        if spec.shape.len() > 1 { self.compute } else { Kind::Float }
+    }
+
+    /// The dtype that a parameter is kept in. It follows from the whole parameter, so that it is the same for any number
+    /// of ranks.
+    pub fn master_kind(&self, spec: &ParameterSpec) -> Kind {
+        if spec.shape.len() > 1 && spec.elements() >= SMALL { self.master } else { Kind::Float }
+    }
 }
 
 /// The part of one parameter that this rank owns.
@@ -21,28 +50,52 @@ pub struct Shard {
     pub spec: ParameterSpec,
     /// Segment the parameter belongs to.
     pub segment: usize,
+    /// Its place in the segment.
+    pub parameter: usize,
     /// First row (dimension 0) of the parameter that stands here.
     pub first_row: i64,
-    /// fp32 master values, `[rows, …]`.
+    /// Master values `[rows, …]`, fp32 or bf16; maybe no rows at all.
     pub value: Tensor,
     /// fp32 gradient of the same shape; `None` until something was reduced into it.
     pub gradient: Option<Tensor>,
 }
 
+impl Shard {
+    /// Number of rows that stand here.
+    pub fn rows(&self) -> i64 {
+        self.value.size().first().copied().unwrap_or(1)
+    }
+
+    /// Takes this rank's rows out of the whole parameter.
+    pub fn fill(&mut self, whole: &Tensor) {
+        let rows = self.rows();
+        tch::no_grad(|| self.value.copy_(&whole.narrow(0, self.first_row, rows)));
+    }
+}
+
 /// Owns the shards of all segments and moves them between ranks.
 ///
 /// One step: for each segment `gather` … `release` on the way forward, `gather` … `reduce` … `release` on the way
-/// back, `finish_reductions`, then the optimizer walks [`Sharder::shards`].
+/// back, `finish_reductions`, then the optimizer walks [`Sharder::shards`] and `clear_gradients` ends the step. Every rank
+/// makes the same calls in the same order.
 pub trait Sharder: Send {
-    /// This process's number, 0-based.
-    fn rank(&self) -> usize;
+    /// All ranks of the run: each of them reads data of its own.
+    fn ranks(&self) -> Arc<dyn Collective>;
 
-    /// Number of processes.
-    fn world_size(&self) -> usize;
+    /// The ranks that together hold one copy of the model; norms of gradients and statistics of optimizers are summed
+    /// over them.
+    fn copy_ranks(&self) -> Arc<dyn Collective> {
+        self.ranks()
+    }
 
-    /// Takes over the parameters of one segment; `values` are whole fp32 tensors in spec order. Called once per
-    /// segment, in order; keeps only what this rank owns.
-    fn install(&mut self, specs: &[ParameterSpec], values: Vec<Tensor>) -> Result<()>;
+    /// Whether this rank's shards belong to the copy that checkpoints are made of.
+    fn is_saved(&self) -> bool {
+        true
+    }
+
+    /// Lays out the parameters of all segments and makes room for what this rank owns; called once. The values are then
+    /// filled in through [`Sharder::shards`].
+    fn install(&mut self, segments: &[SegmentSpec]) -> Result<()>;
 
     /// Starts to bring the parameters of `segment` together; returns at once.
     fn start_gather(&mut self, segment: usize) -> Result<()>;
@@ -50,10 +103,16 @@ pub trait Sharder: Send {
     /// Whole parameters of `segment` in the compute dtype, in spec order; waits for the gather, starting it if nobody did.
     fn gather(&mut self, segment: usize) -> Result<Vec<Tensor>>;
 
-    /// Says that the gathered parameters of `segment` are no longer needed.
+    /// Says that the gathered parameters of `segment` are not needed for now.
     fn release(&mut self, segment: usize);
 
-    /// Adds gradients (whole parameters, spec order, `None` for frozen ones) into the shards, summed over ranks.
+    /// Whether the tensors of an earlier gather are filled again by the next one, so that graphs that were built on them
+    /// may outlive a release.
+    fn refills(&self) -> bool {
+        false
+    }
+
+    /// Adds gradients (whole parameters, spec order, `None` for what has none) into the shards, summed over ranks.
     fn reduce(&mut self, segment: usize, gradients: Vec<Option<Tensor>>) -> Result<()>;
 
     /// An fp32 buffer of the whole parameter's shape that the caller may add a gradient into, in place of passing it to
@@ -66,9 +125,6 @@ pub trait Sharder: Send {
     /// All shards of this rank, in segment and spec order.
     fn shards(&mut self) -> &mut [Shard];
 
-    /// Forgets the gradients of the step.
+    /// Ends a step: forgets its gradients, and gathered parameters that the optimizer made old.
     fn clear_gradients(&mut self);
-
-    /// Sums each value over all ranks, in rank order.
-    fn all_reduce(&mut self, values: &mut [f64]) -> Result<()>;
 }

@@ -137,8 +137,10 @@ fn describe_training(plan: &Plan, index: usize, stage: &Stage) -> Result<Vec<Str
         None => "steps follow from the size of the data".into(),
     };
     lines.push(format!("{budget} · {} tokens a step", count(tokens_per_step)));
-    let state = elements * (4.0 + 4.0 + optimizer.bytes_per_element());
-    lines.push(format!("memory {} for weights, gradients and optimizer state; activations come on top", bytes(state)));
+    let specs = model.segments().iter().flat_map(|segment| &segment.parameters);
+    let state: u64 = specs.map(|spec| optimizer.state_bytes(spec, spec.shape.first().copied().unwrap_or(1))).sum();
+    let memory = elements * (4.0 + 4.0) + state as f64;
+    lines.push(format!("memory {} for weights, gradients and optimizer state; activations come on top", bytes(memory)));
     let flops = model.flops_per_token(options.seq_len as i64);
     if let Some(steps) = steps {
         let total = flops * tokens_per_step * steps as f64;

@@ -130,8 +130,8 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         seq_len,
         rows: batch,
         seed: options.seed,
-        rank: parts.sharder.rank(),
-        ranks: parts.sharder.world_size(),
+        rank: parts.sharder.ranks().rank(),
+        ranks: parts.sharder.ranks().size(),
         separate_documents: options.packing == Packing::Documents,
     };
     let summary = psann_train::pretrain(Job {

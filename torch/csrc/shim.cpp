@@ -500,4 +500,16 @@ int psann_bytes(const Tensor* x, const void** data, int64_t* count) {
   });
 }
 
+// Frees the memory of a storage but not the storage: views and saved tensors stay, without values.
+int psann_storage_empty(const Tensor* x) {
+  return psann::guarded([&] { x->storage().set_data_ptr_noswap(c10::DataPtr(nullptr, x->device())); });
+}
+
+int psann_storage_refill(const Tensor* x) {
+  return psann::guarded([&] {
+    const auto& storage = x->storage();
+    storage.set_data_ptr_noswap(c10::GetAllocator(x->device().type())->allocate(storage.nbytes()));
+  });
+}
+
 }  // extern "C"

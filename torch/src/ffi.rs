@@ -71,6 +71,8 @@ unsafe extern "C" {
     ) -> c_int;
     fn psann_squared_sum(x: *const Raw, sum: *mut f64) -> c_int;
     fn psann_bytes(x: *const Raw, data: *mut *const c_void, count: *mut i64) -> c_int;
+    fn psann_storage_empty(x: *const Raw) -> c_int;
+    fn psann_storage_refill(x: *const Raw) -> c_int;
 }
 
 /// The message of the last failure on this thread.
@@ -262,4 +264,18 @@ pub fn bytes(x: &Tensor) -> Result<&[u8]> {
     // as the tensor, which the result borrows; like tch's own data pointers this trusts that nobody writes to the
     // tensor through another handle meanwhile.
     Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), count as usize) })
+}
+
+/// See [`crate::storage::empty`].
+pub fn storage_empty(x: &Tensor) -> Result<()> {
+    // SAFETY: a live tensor borrowed for the call; its storage keeps its size and loses its memory, which libtorch's
+    // reference count of that memory frees. Reading through it is the caller's contract not to.
+    check(unsafe { psann_storage_empty(x.as_ptr()) })
+}
+
+/// See [`crate::storage::refill`].
+pub fn storage_refill(x: &Tensor) -> Result<()> {
+    // SAFETY: a live tensor borrowed for the call; the storage gets fresh memory of its own size from its device's
+    // allocator.
+    check(unsafe { psann_storage_refill(x.as_ptr()) })
 }

@@ -11,7 +11,7 @@
 //! | [`rotary`] | rotary positions |
 //! | [`loss`] | vocabulary projection and cross-entropy, a few rows at a time |
 //! | [`optimizer`] | AdamW step, squared sums |
-//! | [`bytes`] | a tensor's memory |
+//! | [`bytes`], [`storage`] | a tensor's memory |
 //! | [`memory`], [`threads`] | what the process uses |
 
 pub mod autograd;
@@ -23,6 +23,7 @@ pub mod norm;
 pub mod optimizer;
 pub mod rotary;
 pub mod sine;
+pub mod storage;
 pub mod threads;
 
 /// The version of libtorch that psann was compiled against, `2.13.0`; the build refuses any other.

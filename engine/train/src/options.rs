@@ -331,7 +331,7 @@ impl PretrainOptions {
             None if device == Device::Cpu => Kind::Float,
             Some(Precision::Bf16) | None => Kind::BFloat16,
         };
-        Ok(Placement { device, compute })
+        Ok(Placement::alone(device, compute))
     }
 
     /// Makes the three plugins of the run; the model's options must be complete (a vocabulary instead of a tokenizer).

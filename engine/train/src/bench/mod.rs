@@ -263,12 +263,12 @@ impl Bench {
                 "vocab": options.vocab,
             }),
         )?;
-        let placement =
-            Placement { device: Device::Cpu, compute: if options.bf16 { Kind::BFloat16 } else { Kind::Float } };
+        let placement = Placement::alone(Device::Cpu, if options.bf16 { Kind::BFloat16 } else { Kind::Float });
         let mut sharder = registry::sharder("single", &json!({}), placement)?;
+        sharder.install(model.segments())?;
         let parameters = initialise(model.as_ref(), options.seed as i64)?;
-        for (segment, values) in model.segments().iter().zip(parameters) {
-            sharder.install(&segment.parameters, values)?;
+        for (shard, value) in sharder.shards().iter_mut().zip(parameters.into_iter().flatten()) {
+            shard.fill(&value);
         }
         let executor = Executor { recompute: options.checkpoint.0, together: options.together as usize };
         Ok(Self {
@@ -287,7 +287,7 @@ impl Bench {
         self.number += 1;
         let micro = micro_batches(&self.tokens.next_batch(), self.accumulation, Device::Cpu)?;
         let data = started.elapsed();
-        let moment = Moment { number: self.number, rate: 1.0, dropout_key: None };
+        let moment = Moment::plain(self.number);
         let outcome =
             self.stepper.step(self.model.as_ref(), self.sharder.as_mut(), self.optimizer.as_mut(), &micro, moment)?;
         Ok(Timed { outcome, data, seconds: started.elapsed().as_secs_f64() })

@@ -39,6 +39,11 @@ pub struct MicroBatch {
 }
 
 impl MicroBatch {
+    /// Whether it has no sequences.
+    pub fn is_empty(&self) -> bool {
+        self.ids.numel() == 0
+    }
+
     /// Positions with a label.
     pub fn targets(&self) -> i64 {
         self.labels.ne(IGNORED).sum(Kind::Int64).int64_value(&[])
@@ -150,7 +155,8 @@ impl Executor {
         Ok(loss)
     }
 
-    /// Sum of losses in nats and number of targets of this rank over `batches`, without gradients.
+    /// Sum of losses in nats and number of targets of this rank over `batches`, without gradients. Every rank gives as many
+    /// micro-batches as the others; those without rows count nothing.
     pub fn evaluate(&self, model: &dyn Model, sharder: &mut dyn Sharder, batches: &[MicroBatch]) -> Result<(f64, i64)> {
         let (mut sum, mut targets) = (0.0, 0);
         for group in self.groups(batches) {
@@ -172,7 +178,7 @@ fn evaluate_group(model: &dyn Model, sharder: &mut dyn Sharder, group: &[MicroBa
     let mut states: Vec<Tensor> = group.iter().map(|micro| micro.ids.shallow_clone()).collect();
     for segment in 0..last {
         let parameters = gather(sharder, segment, Some(segment + 1))?;
-        for (state, micro) in states.iter_mut().zip(group) {
+        for (state, micro) in states.iter_mut().zip(group).filter(|(_, micro)| !micro.is_empty()) {
             let mut context = pass::context(micro, None);
             *state = model.forward(segment, &parameters, state, &mut context)?;
         }
@@ -181,7 +187,7 @@ fn evaluate_group(model: &dyn Model, sharder: &mut dyn Sharder, group: &[MicroBa
     let parameters = gather(sharder, last, None)?;
     let options = LossOptions { gradients: false, ..LossOptions::default() };
     let (mut sum, mut targets) = (0.0, 0);
-    for (state, micro) in states.into_iter().zip(group) {
+    for (state, micro) in states.into_iter().zip(group).filter(|(_, micro)| !micro.is_empty()) {
         let projection = model.project(&parameters, &state)?;
         drop(state);
         let rows = flat(&projection.hidden);

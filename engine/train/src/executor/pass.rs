@@ -50,7 +50,7 @@ impl Pass<'_> {
     /// Moves `states` through one segment.
     fn forward(&mut self, segment: usize, states: &mut [Tensor], group: &[MicroBatch]) -> Result<Vec<Kept>> {
         let parameters = self.gather(segment, Some(segment + 1))?;
-        let again = self.recompute.applies_to(segment);
+        let again = self.computes_again(segment);
         let mut kept = Vec::with_capacity(group.len());
         for (number, (state, micro)) in states.iter_mut().zip(group).enumerate() {
             let mut context = context(micro, self.dropout_key(number));
@@ -66,17 +66,29 @@ impl Pass<'_> {
             })?;
             kept.push(one);
         }
-        if again {
-            // A kept graph goes on using the weights; they stay until its backward pass.
+        // A kept graph goes on using the weights: they stay until its backward pass, come back into the same tensors for
+        // it, or are not looked at again.
+        if again || self.sharder.refills() || !self.model.backward_needs_weights(segment) {
+            drop(parameters);
             self.sharder.release(segment);
         }
         Ok(kept)
     }
 
+    /// Whether the forward pass forgets the activations of `segment`.
+    fn computes_again(&self, segment: usize) -> bool {
+        self.recompute.applies_to(segment) && self.model.backward_needs_weights(segment)
+    }
+
+    /// Whether the weights of `segment` must be brought together for its backward pass.
+    fn comes_back(&self, segment: usize) -> bool {
+        self.model.backward_needs_weights(segment) && (self.recompute.applies_to(segment) || self.sharder.refills())
+    }
+
     /// The last segment and the loss, both ways; gives the gradients of its inputs.
     fn head(&mut self, segment: usize, states: Vec<Tensor>, group: &[MicroBatch]) -> Result<Vec<Tensor>> {
         let before = segment - 1;
-        let parameters = self.gather(segment, self.recompute.applies_to(before).then_some(before))?;
+        let parameters = self.gather(segment, self.comes_back(before).then_some(before))?;
         let specs = &self.model.segments()[segment].parameters;
         let options = LossOptions {
             label_smoothing: self.settings.label_smoothing,
@@ -126,9 +138,8 @@ impl Pass<'_> {
         gradients: Vec<Tensor>,
         group: &[MicroBatch],
     ) -> Result<Vec<Tensor>> {
-        let again = self.recompute.applies_to(segment);
-        let parameters = if again {
-            let next = segment.checked_sub(1).filter(|next| self.recompute.applies_to(*next));
+        let parameters = if self.comes_back(segment) {
+            let next = segment.checked_sub(1).filter(|next| self.comes_back(*next));
             self.gather(segment, next)?
         } else {
             Vec::new()

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use psann_core::initialise::initialise;
-use psann_core::{Error, Result};
+use psann_core::initialise::initialise_each;
+use psann_core::{Error, Model, Result};
 use tch::Tensor;
 
 use super::Job;
@@ -14,26 +14,37 @@ use crate::checkpoint::{self, MODEL, OPTIMIZER, State, parameters_of};
 pub fn continue_or_begin(job: &mut Job<'_>) -> Result<Option<(State, PathBuf)>> {
     let Some(folder) = checkpoint::newest(job.directory)? else {
         let seed = i64::from_ne_bytes(job.options.seed.to_ne_bytes());
-        let parameters = initialise(job.model.as_ref(), seed)?;
-        install(job, parameters)?;
+        job.sharder.install(job.model.segments())?;
+        let starts = first_shards(job.model.as_ref());
+        let shards = job.sharder.shards();
+        initialise_each(job.model.as_ref(), seed, |segment, parameter, value| {
+            shards[starts[segment] + parameter].fill(&value);
+            Ok(())
+        })?;
         return Ok(None);
     };
     let state = State::read(&folder)?;
     state.check_identity(&job.identity, &folder)?;
     let weights = checkpoint::read_verified(&folder, &state, MODEL)?;
-    install(job, parameters_of(job.model.as_ref(), weights, &folder.join(MODEL))?)?;
+    install(job, &parameters_of(job.model.as_ref(), weights, &folder.join(MODEL))?)?;
     let optimizer = checkpoint::read_verified(&folder, &state, OPTIMIZER)?;
     install_optimizer(job, optimizer, &folder.join(OPTIMIZER))?;
     job.stream.seek(&state.cursor).map_err(|e| e.within(format!("`{}`", folder.display())))?;
     Ok(Some((state, folder)))
 }
 
-fn install(job: &mut Job<'_>, parameters: Vec<Vec<Tensor>>) -> Result<()> {
-    let segments = job.model.segments();
-    for (segment, values) in segments.iter().zip(parameters) {
-        job.sharder.install(&segment.parameters, values)?;
+fn install(job: &mut Job<'_>, parameters: &[Vec<Tensor>]) -> Result<()> {
+    job.sharder.install(job.model.segments())?;
+    for (shard, value) in job.sharder.shards().iter_mut().zip(parameters.iter().flatten()) {
+        shard.fill(value);
     }
     Ok(())
+}
+
+/// The first shard of each segment.
+fn first_shards(model: &dyn Model) -> Vec<usize> {
+    let sizes = model.segments().iter().map(|segment| segment.parameters.len());
+    sizes.scan(0, |next, size| Some(std::mem::replace(next, *next + size))).collect()
 }
 
 /// Sorts `NAME.STATE` tensors to the shards they belong to.

@@ -11,6 +11,7 @@ pub mod step;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use psann_core::collective::sum_values;
 use psann_core::tokens::{BatchStream, TokenBatch};
 use psann_core::{Error, Event, Model, Observer, Optimizer, Result, Sharder};
 use psann_torch::{memory, threads};
@@ -23,7 +24,7 @@ use crate::executor::{Executor, MicroBatch};
 use crate::metrics::Metrics;
 use crate::options::PretrainOptions;
 pub use batches::micro_batches;
-use step::{Moment, Outcome, Stepper};
+use step::{Moment, Outcome, Stepper, mixed};
 
 /// Everything a training run is made of.
 pub struct Job<'a> {
@@ -115,9 +116,6 @@ impl<'a> Trainer<'a> {
         if let Some(count) = options.threads {
             threads::set(count as usize);
         }
-        if job.sharder.world_size() > 1 {
-            return Err(Error::usage(format!("`pretrain` works in one process, not in {}", job.sharder.world_size())));
-        }
         let device = options.placement()?.device;
         let total = options.steps_of_run(job.epoch_tokens)?;
         options.schedule.check(total)?;
@@ -191,8 +189,10 @@ impl<'a> Trainer<'a> {
         let number = self.step + 1;
         let moment = Moment {
             number,
+            update: number,
             rate: options.schedule.factor(number, self.total),
-            dropout_key: Some(dropout_key(options.seed, number)),
+            key: mixed(options.seed, number),
+            dropout: true,
         };
         let job = &mut self.job;
         let outcome =
@@ -260,7 +260,7 @@ impl<'a> Trainer<'a> {
             targets += count;
         }
         let mut totals = [sum, targets as f64];
-        self.job.sharder.all_reduce(&mut totals)?;
+        sum_values(self.job.sharder.ranks().as_ref(), &mut totals)?;
         Ok((totals[1] > 0.0).then(|| totals[0] / totals[1]))
     }
 
@@ -315,19 +315,11 @@ fn content(sharder: &mut dyn Sharder, optimizer: &dyn Optimizer) -> Content {
     let mut content = Content { model: Vec::new(), optimizer: Vec::new() };
     for (index, shard) in sharder.shards().iter().enumerate() {
         content.model.push((shard.spec.name.clone(), shard.value.shallow_clone()));
-        for (state, tensor) in optimizer.state(index) {
-            content.optimizer.push((format!("{}.{state}", shard.spec.name), tensor));
+        for state in optimizer.state(index) {
+            content.optimizer.push((format!("{}.{}", shard.spec.name, state.name), state.tensor));
         }
     }
     content
-}
-
-/// Key of the masks of one step: neighbouring steps and seeds must share no pattern (SplitMix64's finaliser).
-fn dropout_key(seed: u64, step: u64) -> u64 {
-    let mut key = seed.wrapping_add(step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    key = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    key = (key ^ (key >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    key ^ (key >> 31)
 }
 
 /// To the microsecond, which is all a clock is good for.

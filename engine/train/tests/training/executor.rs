@@ -48,8 +48,7 @@ fn walk(
     executor: Executor,
     dropout_key: Option<u64>,
 ) -> (StepLoss, Vec<(String, Option<Tensor>)>) {
-    let copies = weights.iter().map(|values| values.iter().map(Tensor::copy).collect()).collect();
-    let mut sharder = sharder_with(model, copies, Kind::Float);
+    let mut sharder = sharder_with(model, weights, Kind::Float);
     let targets: i64 = batches.iter().map(MicroBatch::targets).sum();
     let settings = StepSettings { scale: 1.0 / targets as f64, label_smoothing: 0.0, dropout_key };
     let loss = executor.step(model, sharder.as_mut(), batches, settings).unwrap();
@@ -171,7 +170,7 @@ fn evaluation_gives_the_loss_of_training_without_gradients() {
     let weights = parameters(model.as_ref(), 11);
     let parts = split(&sequences(3, 8, &[2, 0, 8], 2), &[2, 1]);
     let (trained, _) = walk(model.as_ref(), &weights, &parts, Executor::default(), None);
-    let mut sharder = sharder_with(model.as_ref(), weights, Kind::Float);
+    let mut sharder = sharder_with(model.as_ref(), &weights, Kind::Float);
     for together in [0, 1] {
         let executor = Executor { recompute: Recompute::None, together };
         let (sum, targets) = executor.evaluate(model.as_ref(), sharder.as_mut(), &parts).unwrap();
@@ -186,7 +185,7 @@ fn bf16_gradients_come_home_as_fp32_near_the_true_ones() {
     let weights = parameters(model.as_ref(), 11);
     let parts = split(&sequences(4, 8, &[], 2), &[2, 2]);
     let (exact, expected) = walk(model.as_ref(), &weights, &parts, Executor::default(), None);
-    let mut sharder = sharder_with(model.as_ref(), weights, Kind::BFloat16);
+    let mut sharder = sharder_with(model.as_ref(), &weights, Kind::BFloat16);
     let settings = StepSettings { scale: 1.0 / exact.targets as f64, label_smoothing: 0.0, dropout_key: None };
     let executor = Executor { recompute: Recompute::Full, together: 0 };
     let loss = executor.step(model.as_ref(), sharder.as_mut(), &parts, settings).unwrap();

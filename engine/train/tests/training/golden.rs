@@ -29,7 +29,7 @@ fn trajectory(case: &Case, recompute: Recompute, compute: Kind) -> Result<Vec<Pa
     let whole = |key: &str| number(key) as usize;
     let (batch, seq, parts, steps) = (whole("batch"), whole("seq"), whole("accum"), whole("steps") as u64);
     let model = registry::model("waveresnet", &waveresnet_options(&case.config)?).map_err(|e| e.to_string())?;
-    let mut sharder = sharder_with(model.as_ref(), by_segment(model.as_ref(), case.read("weights")), compute);
+    let mut sharder = sharder_with(model.as_ref(), &by_segment(model.as_ref(), case.read("weights")), compute);
     let mut optimizer = registry::optimizer(
         "adamw",
         &json!({
@@ -55,7 +55,7 @@ fn trajectory(case: &Case, recompute: Recompute, compute: Kind) -> Result<Vec<Pa
         let tokens = rows.map(|id| u32::try_from(*id).unwrap()).collect();
         let rows = TokenBatch { rows: batch * parts, columns: seq + 1, tokens, documents: None };
         let micro = micro_batches(&rows, parts, Device::Cpu).map_err(|e| e.to_string())?;
-        let moment = Moment { number: step, rate: schedule.factor(step, steps), dropout_key: None };
+        let moment = Moment { rate: schedule.factor(step, steps), ..Moment::plain(step) };
         let outcome = stepper
             .step(model.as_ref(), sharder.as_mut(), optimizer.as_mut(), &micro, moment)
             .map_err(|e| e.to_string())?;
@@ -72,8 +72,8 @@ fn trajectory(case: &Case, recompute: Recompute, compute: Kind) -> Result<Vec<Pa
     ]);
     for (index, shard) in sharder.shards().iter().enumerate() {
         found.insert(format!("out.final.{}", shard.spec.name), shard.value.shallow_clone());
-        for (state, tensor) in optimizer.state(index) {
-            found.insert(format!("out.{state}.{}", shard.spec.name), tensor);
+        for state in optimizer.state(index) {
+            found.insert(format!("out.{}.{}", state.name, shard.spec.name), state.tensor);
         }
     }
     let mut pairs = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use psann_core::model::ParameterSpec;
-use psann_core::optimizer::Step;
+use psann_core::optimizer::{Part, StateTensor, Step};
 use psann_core::{Error, Optimizer, Result};
 use psann_torch::optimizer::{AdamW as Settings, adamw_step};
 use schemars::JsonSchema;
@@ -94,9 +94,16 @@ impl Optimizer for AdamW {
         adamw_step(value, gradient, first, second, settings)
     }
 
-    fn state(&self, index: usize) -> Vec<(String, Tensor)> {
+    fn state(&self, index: usize) -> Vec<StateTensor> {
         let Some(moments) = self.moments.get(&index) else { return Vec::new() };
-        NAMES.iter().zip(moments).map(|(name, moment)| ((*name).to_owned(), moment.shallow_clone())).collect()
+        let tensors = NAMES.iter().zip(moments);
+        tensors
+            .map(|(name, moment)| StateTensor {
+                name: (*name).to_owned(),
+                tensor: moment.shallow_clone(),
+                part: Part::Rows,
+            })
+            .collect()
     }
 
     fn load_state(&mut self, index: usize, state: Vec<(String, Tensor)>) -> Result<()> {
@@ -123,8 +130,8 @@ impl Optimizer for AdamW {
         }
     }
 
-    fn bytes_per_element(&self) -> f64 {
-        8.0
+    fn state_bytes(&self, spec: &ParameterSpec, rows: i64) -> u64 {
+        8 * spec.elements_of(rows)
     }
 }
 
@@ -164,10 +171,11 @@ mod tests {
         optimizer
             .step(3, &spec(true), &mut value, &gradient, Step { number: 1, rate: 1.0, gradient_scale: 1.0 })
             .unwrap();
+        let saved = || optimizer.state(3).into_iter().map(|state| (state.name, state.tensor));
         let mut other = AdamW::new(AdamWOptions::default()).unwrap();
-        other.load_state(3, optimizer.state(3)).unwrap();
-        assert!(other.state(3)[1].1.equal(&optimizer.state(3)[1].1));
-        assert!(other.load_state(3, optimizer.state(3).into_iter().take(1).collect()).is_err());
+        other.load_state(3, saved().collect()).unwrap();
+        assert!(other.state(3)[1].tensor.equal(&optimizer.state(3)[1].tensor));
+        assert!(other.load_state(3, saved().take(1).collect()).is_err());
         assert!(other.load_state(3, vec![("momentum".into(), gradient)]).is_err());
     }
 

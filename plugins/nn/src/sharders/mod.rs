@@ -1,3 +1,5 @@
 //! Where parameters live.
 
+pub mod fsdp;
+mod layout;
 pub mod single;

@@ -1,11 +1,16 @@
 //! `single`: everything lives in this process, on one device. Nothing moves, so nothing is copied in fp32.
 
-use psann_core::model::ParameterSpec;
+use std::sync::Arc;
+
+use psann_core::collective::{Alone, Collective};
+use psann_core::model::SegmentSpec;
 use psann_core::sharder::{Placement, Shard};
 use psann_core::{Error, Result, Sharder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+
+use super::layout::Segments;
 
 psann_core::register!(Sharder, "single", SingleOptions, Single::new);
 
@@ -15,49 +20,42 @@ psann_core::register!(Sharder, "single", SingleOptions, Single::new);
 pub struct SingleOptions {}
 
 /// Whole parameters in one place.
-#[derive(Debug)]
 pub struct Single {
     placement: Placement,
     shards: Vec<Shard>,
-    /// First shard of each segment.
-    starts: Vec<usize>,
+    segments: Segments,
 }
 
 impl Single {
     /// Parameters go to the placement's device.
+    ///
+    /// # Errors
+    /// When the run has more than one rank.
     pub fn new(_: SingleOptions, placement: Placement) -> Result<Self> {
-        Ok(Self { placement, shards: Vec::new(), starts: Vec::new() })
-    }
-
-    fn of_segment(&mut self, segment: usize) -> Result<&mut [Shard]> {
-        let start =
-            *self.starts.get(segment).ok_or_else(|| Error::new(format!("segment {segment} was never installed")))?;
-        let end = self.starts.get(segment + 1).copied().unwrap_or(self.shards.len());
-        Ok(&mut self.shards[start..end])
+        if placement.ranks.size() > 1 {
+            return Err(Error::usage(format!(
+                "sharder `single` works in one process, the run has {}",
+                placement.ranks.size()
+            ))
+            .hint("use `sharder: sharder::fsdp()`"));
+        }
+        Ok(Self { placement, shards: Vec::new(), segments: Segments::default() })
     }
 }
 
 impl Sharder for Single {
-    fn rank(&self) -> usize {
-        0
+    fn ranks(&self) -> Arc<dyn Collective> {
+        Arc::new(Alone)
     }
 
-    fn world_size(&self) -> usize {
-        1
-    }
-
-    fn install(&mut self, specs: &[ParameterSpec], values: Vec<Tensor>) -> Result<()> {
-        if specs.len() != values.len() {
-            return Err(Error::new(format!("{} parameters got {} values", specs.len(), values.len())));
-        }
-        let segment = self.starts.len();
-        self.starts.push(self.shards.len());
-        for (spec, value) in specs.iter().zip(values) {
-            if value.size() != spec.shape {
-                return Err(Error::new(format!("`{}` has shape {:?}, not {:?}", spec.name, spec.shape, value.size())));
+    fn install(&mut self, segments: &[SegmentSpec]) -> Result<()> {
+        self.segments = Segments::of(segments);
+        for (segment, specs) in segments.iter().enumerate() {
+            for (parameter, spec) in specs.parameters.iter().enumerate() {
+                let options = (self.placement.master_kind(spec), self.placement.device);
+                let value = Tensor::zeros(spec.shape.as_slice(), options);
+                self.shards.push(Shard { spec: spec.clone(), segment, parameter, first_row: 0, value, gradient: None });
             }
-            let value = value.to_device(self.placement.device).to_kind(Kind::Float).detach();
-            self.shards.push(Shard { spec: spec.clone(), segment, first_row: 0, value, gradient: None });
         }
         Ok(())
     }
@@ -67,26 +65,15 @@ impl Sharder for Single {
     }
 
     fn gather(&mut self, segment: usize) -> Result<Vec<Tensor>> {
-        let compute = self.placement.compute;
-        // Norm scales, biases and activation vectors stay fp32: they cost nothing and their kernels compute in fp32.
-        let gathered = |shard: &Shard| match shard.spec.shape.len() {
-            1 => shard.value.shallow_clone(),
-            _ => shard.value.to_kind(compute),
-        };
-        Ok(self.of_segment(segment)?.iter().map(gathered).collect())
+        let shards = &self.shards[self.segments.range(segment)?];
+        Ok(shards.iter().map(|shard| shard.value.to_kind(self.placement.compute_kind(&shard.spec))).collect())
     }
 
     fn release(&mut self, _: usize) {}
 
     fn reduce(&mut self, segment: usize, gradients: Vec<Option<Tensor>>) -> Result<()> {
-        let shards = self.of_segment(segment)?;
-        if shards.len() != gradients.len() {
-            return Err(Error::new(format!(
-                "segment {segment} has {} parameters, got {} gradients",
-                shards.len(),
-                gradients.len()
-            )));
-        }
+        self.segments.check_gradients(segment, &gradients)?;
+        let shards = &mut self.shards[self.segments.range(segment)?];
         for (shard, gradient) in shards.iter_mut().zip(gradients) {
             let Some(gradient) = gradient else { continue };
             match &mut shard.gradient {
@@ -99,11 +86,12 @@ impl Sharder for Single {
     }
 
     fn gradient_buffer(&mut self, segment: usize, parameter: usize) -> Result<Option<Tensor>> {
-        let shard = &mut self.of_segment(segment)?[parameter];
+        let range = self.segments.range(segment)?;
+        let shard = &mut self.shards[range][parameter];
         if !shard.spec.trainable {
             return Ok(None);
         }
-        let buffer = shard.gradient.get_or_insert_with(|| shard.value.zeros_like());
+        let buffer = shard.gradient.get_or_insert_with(|| shard.value.zeros_like().to_kind(Kind::Float));
         Ok(Some(buffer.shallow_clone()))
     }
 
@@ -118,14 +106,11 @@ impl Sharder for Single {
     fn clear_gradients(&mut self) {
         self.shards.iter_mut().for_each(|shard| shard.gradient = None);
     }
-
-    fn all_reduce(&mut self, _: &mut [f64]) -> Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use psann_core::model::ParameterSpec;
     use tch::Device;
 
     use super::*;
@@ -137,10 +122,11 @@ mod tests {
             decays: true,
             trainable: true,
         };
-        let mut single = Single::new(SingleOptions::default(), Placement { device: Device::Cpu, compute }).unwrap();
-        let ones = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu));
-        single.install(&[spec("a", &[2, 2])], vec![ones(&[2, 2])]).unwrap();
-        single.install(&[spec("b", &[3]), spec("c", &[2, 1])], vec![ones(&[3]), ones(&[2, 1])]).unwrap();
+        let segment = |name: &str, parameters| SegmentSpec { name: name.into(), parameters };
+        let mut single = Single::new(SingleOptions::default(), Placement::alone(Device::Cpu, compute)).unwrap();
+        let segments =
+            [segment("embed", vec![spec("a", &[2, 2])]), segment("head", vec![spec("b", &[3]), spec("c", &[2, 1])])];
+        single.install(&segments).unwrap();
         single
     }
 
@@ -155,6 +141,7 @@ mod tests {
         let gradients: Vec<f64> =
             single.shards()[1..].iter().map(|s| s.gradient.as_ref().unwrap().double_value(&[0])).collect();
         assert_eq!(gradients, [2.0, 6.0], "two gradients summed; one gradient and what was added to its buffer");
+        assert!(single.reduce(1, vec![None]).is_err());
         single.clear_gradients();
         assert!(single.shards().iter().all(|shard| shard.gradient.is_none()));
     }

@@ -21,11 +21,12 @@ pub fn model(extra: &Value) -> Box<dyn Model> {
 }
 
 /// `single` in fp32 with `parameters` installed.
-pub fn sharder_with(model: &dyn Model, parameters: Vec<Vec<Tensor>>, compute: Kind) -> Box<dyn Sharder> {
-    let placement = Placement { device: Device::Cpu, compute };
+pub fn sharder_with(model: &dyn Model, parameters: &[Vec<Tensor>], compute: Kind) -> Box<dyn Sharder> {
+    let placement = Placement::alone(Device::Cpu, compute);
     let mut sharder = registry::sharder("single", &json!({}), placement).unwrap();
-    for (segment, values) in model.segments().iter().zip(parameters) {
-        sharder.install(&segment.parameters, values).unwrap();
+    sharder.install(model.segments()).unwrap();
+    for (shard, value) in sharder.shards().iter_mut().zip(parameters.iter().flatten()) {
+        shard.fill(value);
     }
     sharder
 }

@@ -169,6 +169,10 @@ impl Model for WaveResNet {
         Ok(Projection { hidden: rms_norm(input, &parameters[0], 1e-6)?, weight: 1 })
     }
 
+    fn backward_needs_weights(&self, segment: usize) -> bool {
+        segment > 0
+    }
+
     fn vocabulary(&self) -> i64 {
         self.sizes.vocabulary
     }
