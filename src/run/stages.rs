@@ -143,6 +143,7 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         validation,
         epoch_tokens: Some(epoch_tokens),
         directory: context.folder,
+        device: options.device(0)?,
         observer: context.observer,
         identity: json!({ "fingerprint": context.fingerprints[context.index] }),
     })?;

@@ -28,6 +28,15 @@ pub struct State {
     pub loss: f64,
     /// Seed of the run; dropout masks follow from it and the step.
     pub seed: u64,
+    /// Moves that the optimizer made; fewer than steps where guards left some out.
+    #[serde(default)]
+    pub updates: u64,
+    /// Batches that guards left out: ranges of their 1-based numbers, both ends included.
+    #[serde(default)]
+    pub skipped: Vec<(u64, u64)>,
+    /// What the guards remember.
+    #[serde(default)]
+    pub guard: Value,
     /// Where the data stream stands.
     pub cursor: Cursor,
     /// The model, as the registry makes it.

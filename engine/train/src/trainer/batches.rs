@@ -7,21 +7,23 @@ use tch::{Device, Tensor};
 
 use crate::executor::MicroBatch;
 
-/// Cuts `batch` into `parts` of equal size (the last may be smaller) on `device`.
+/// Cuts `batch` into `parts` on `device`, whose sizes differ by one row at most; with fewer rows than parts some are empty.
 ///
 /// Row `[t0 … tn]` is read as ids `[t0 … tn−1]` with labels `[t1 … tn]`. Where documents are kept apart, the first token
 /// of a document is not predicted: it would be a guess from nothing.
 pub fn micro_batches(batch: &TokenBatch, parts: usize, device: Device) -> Result<Vec<MicroBatch>> {
     let (rows, columns) = (batch.rows, batch.columns);
     let documents_fit = batch.documents.as_ref().is_none_or(|documents| documents.len() == rows * columns);
-    if rows == 0 || columns < 2 || batch.tokens.len() != rows * columns || !documents_fit {
+    if columns < 2 || batch.tokens.len() != rows * columns || !documents_fit {
         return Err(Error::new(format!(
             "a batch of {rows} rows and {columns} columns with {} tokens cannot be trained on",
             batch.tokens.len()
         )));
     }
-    let per_part = rows.div_ceil(parts.max(1));
-    (0..rows).step_by(per_part).map(|first| part(batch, first, per_part.min(rows - first), device)).collect()
+    let parts = parts.max(1);
+    // Larger parts first; every rank has as many parts as the others, whatever its number of rows.
+    let first = |number: usize| rows / parts * number + number.min(rows % parts);
+    (0..parts).map(|number| part(batch, first(number), first(number + 1) - first(number), device)).collect()
 }
 
 fn part(batch: &TokenBatch, first: usize, rows: usize, device: Device) -> Result<MicroBatch> {
@@ -54,6 +56,19 @@ fn part(batch: &TokenBatch, first: usize, rows: usize, device: Device) -> Result
     Ok(MicroBatch { ids: tensor(&ids)?, labels: tensor(&labels)?, documents })
 }
 
+/// The rows of a batch of all ranks that belong to one: those whose number modulo `ranks` is `rank`.
+pub fn of_rank(batch: &TokenBatch, rank: usize, ranks: usize) -> TokenBatch {
+    let mine = |values: &[u32]| -> Vec<u32> {
+        values.chunks_exact(batch.columns).skip(rank).step_by(ranks.max(1)).flatten().copied().collect()
+    };
+    TokenBatch {
+        rows: (batch.rows + ranks.max(1) - 1 - rank) / ranks.max(1),
+        columns: batch.columns,
+        tokens: mine(&batch.tokens),
+        documents: batch.documents.as_deref().map(mine),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +85,8 @@ mod tests {
         assert_eq!(values(&parts[0].ids), [0, 1, 3, 4]);
         assert_eq!(values(&parts[0].labels), [1, 2, 4, 5]);
         assert_eq!(values(&parts[1].labels), [7, 8]);
+        let parts = micro_batches(&batch, 4, Device::Cpu).unwrap();
+        assert_eq!(parts.iter().map(|part| part.ids.size()[0]).collect::<Vec<_>>(), [1, 1, 1, 0]);
     }
 
     #[test]
@@ -79,6 +96,14 @@ mod tests {
         let parts = micro_batches(&batch, 1, Device::Cpu).unwrap();
         assert_eq!(values(&parts[0].labels), [6, IGNORED, 8]);
         assert_eq!(values(parts[0].documents.as_ref().unwrap()), [0, 0, 1]);
+    }
+
+    #[test]
+    fn ranks_take_turns_at_the_rows() {
+        let batch = TokenBatch { rows: 3, columns: 2, tokens: (0..6).collect(), documents: Some(vec![0; 6]) };
+        let first = of_rank(&batch, 0, 2);
+        assert_eq!((first.rows, first.tokens, first.documents), (2, vec![0, 1, 4, 5], Some(vec![0; 4])));
+        assert_eq!((of_rank(&batch, 1, 2).rows, of_rank(&batch, 3, 4).rows), (1, 0));
     }
 
     #[test]

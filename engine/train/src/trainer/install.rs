@@ -23,22 +23,31 @@ pub fn continue_or_begin(job: &mut Job<'_>) -> Result<Option<(State, PathBuf)>> 
         })?;
         return Ok(None);
     };
+    job.sharder.install(job.model.segments())?;
+    restore(job, folder).map(Some)
+}
+
+/// Goes back to the newest checkpoint; `None` when there is none.
+pub fn go_back(job: &mut Job<'_>) -> Result<Option<(State, PathBuf)>> {
+    let newest = checkpoint::newest(job.directory)?;
+    newest.map(|folder| restore(job, folder)).transpose()
+}
+
+fn restore(job: &mut Job<'_>, folder: PathBuf) -> Result<(State, PathBuf)> {
     let state = State::read(&folder)?;
     state.check_identity(&job.identity, &folder)?;
     let weights = checkpoint::read_verified(&folder, &state, MODEL)?;
-    install(job, &parameters_of(job.model.as_ref(), weights, &folder.join(MODEL))?)?;
+    fill(job, &parameters_of(job.model.as_ref(), weights, &folder.join(MODEL))?);
     let optimizer = checkpoint::read_verified(&folder, &state, OPTIMIZER)?;
     install_optimizer(job, optimizer, &folder.join(OPTIMIZER))?;
     job.stream.seek(&state.cursor).map_err(|e| e.within(format!("`{}`", folder.display())))?;
-    Ok(Some((state, folder)))
+    Ok((state, folder))
 }
 
-fn install(job: &mut Job<'_>, parameters: &[Vec<Tensor>]) -> Result<()> {
-    job.sharder.install(job.model.segments())?;
+fn fill(job: &mut Job<'_>, parameters: &[Vec<Tensor>]) {
     for (shard, value) in job.sharder.shards().iter_mut().zip(parameters.iter().flatten()) {
         shard.fill(value);
     }
-    Ok(())
 }
 
 /// The first shard of each segment.

@@ -5,13 +5,16 @@
 //! run that was stopped or killed ends with the weights of one that was not, bit for bit.
 
 mod batches;
+pub mod guard;
+mod guard_log;
 mod install;
 pub mod step;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use psann_core::collective::sum_values;
+use psann_core::collective::{Collective, sum_values};
 use psann_core::tokens::{BatchStream, TokenBatch};
 use psann_core::{Error, Event, Model, Observer, Optimizer, Result, Sharder};
 use psann_torch::{memory, threads};
@@ -23,7 +26,8 @@ use crate::checkpoint::{Checkpoints, Content, State, VERSION};
 use crate::executor::{Executor, MicroBatch};
 use crate::metrics::Metrics;
 use crate::options::PretrainOptions;
-pub use batches::micro_batches;
+pub use batches::{micro_batches, of_rank};
+use guard::{Fired, Guard, Policy};
 use step::{Moment, Outcome, Stepper, mixed};
 
 /// Everything a training run is made of.
@@ -36,9 +40,11 @@ pub struct Job<'a> {
     pub sharder: Box<dyn Sharder>,
     /// What moves them; without state.
     pub optimizer: Box<dyn Optimizer>,
+    /// Where this rank computes.
+    pub device: Device,
     /// The batches of this rank.
     pub stream: Box<dyn BatchStream>,
-    /// Held-out batches of this rank; none for no validation.
+    /// Held-out batches of all ranks; none for no validation.
     pub validation: Vec<TokenBatch>,
     /// Tokens of one pass over the text, for runs whose length is given in epochs.
     pub epoch_tokens: Option<u64>,
@@ -93,10 +99,20 @@ struct Trainer<'a> {
     job: Job<'a>,
     device: Device,
     stepper: Stepper,
-    metrics: Metrics,
+    guard: Guard,
+    /// All ranks of the run; the first one tells of it.
+    ranks: Arc<dyn Collective>,
+    /// Of the first rank.
+    metrics: Option<Metrics>,
     checkpoints: Checkpoints,
     total: u64,
     step: u64,
+    /// Moves made; fewer than steps where guards left some out.
+    updates: u64,
+    /// Batches drawn.
+    drawn: u64,
+    /// Batches that guards left out, as ranges of their 1-based numbers, both ends included.
+    left_out: Vec<(u64, u64)>,
     tokens: u64,
     loss: f64,
     validation_loss: Option<f64>,
@@ -116,29 +132,37 @@ impl<'a> Trainer<'a> {
         if let Some(count) = options.threads {
             threads::set(count as usize);
         }
-        let device = options.placement()?.device;
+        let ranks = job.sharder.ranks();
         let total = options.steps_of_run(job.epoch_tokens)?;
         options.schedule.check(total)?;
         let checkpoints = Checkpoints::open(job.directory, options.checkpoint.keep as usize)?;
         let found = install::continue_or_begin(&mut job)?;
         let step = found.as_ref().map_or(0, |(state, _)| state.step);
-        let executor = Executor {
-            recompute: options.activation_checkpointing.0,
-            together: options.together.unwrap_or(1) as usize,
-        };
+        let executor =
+            Executor { recompute: options.activation_checkpointing.0, together: options.together(ranks.size()) };
         for warning in job.model.warnings() {
             job.observer.event(Event::Warning(warning));
         }
         if step > 0 {
             job.observer.event(Event::Note(format!("goes on from step {step} of {total}")));
         }
-        Ok(Self {
-            device,
+        let first = ranks.rank() == 0;
+        job.validation = job.validation.iter().map(|batch| of_rank(batch, ranks.rank(), ranks.size())).collect();
+        let mut trainer = Self {
+            device: job.device,
             stepper: Stepper { executor, clip: options.clip, label_smoothing: options.label_smoothing },
-            metrics: Metrics::open(job.directory, step)?,
+            guard: match &found {
+                Some((state, _)) => Guard::restore(options.guard, &state.guard)?,
+                None => Guard::new(options.guard),
+            },
+            metrics: first.then(|| Metrics::open(job.directory, step)).transpose()?,
+            ranks,
             checkpoints,
             total,
             step,
+            updates: found.as_ref().map_or(0, |(state, _)| state.updates),
+            drawn: found.as_ref().map_or(0, |(state, _)| state.cursor.batches),
+            left_out: found.as_ref().map_or_else(Vec::new, |(state, _)| state.skipped.clone()),
             tokens: found.as_ref().map_or(0, |(state, _)| state.tokens),
             loss: found.as_ref().map_or(f64::NAN, |(state, _)| state.loss),
             validation_loss: None,
@@ -147,7 +171,12 @@ impl<'a> Trainer<'a> {
             started,
             speeds: Vec::new(),
             job,
-        })
+        };
+        if options.guard.rewinds() && trainer.saved.is_none() {
+            // Something to go back to from the first step on.
+            trainer.save()?;
+        }
+        Ok(trainer)
     }
 
     fn run(mut self) -> Result<TrainSummary> {
@@ -161,7 +190,7 @@ impl<'a> Trainer<'a> {
             if last || due(self.step, validate_every) {
                 self.validate()?;
             }
-            let stop = !last && self.job.observer.stop_requested();
+            let stop = !last && self.agree_to_stop()?;
             if last || stop || due(self.step, save_every) {
                 self.save()?;
             }
@@ -173,30 +202,48 @@ impl<'a> Trainer<'a> {
         self.finish()
     }
 
+    /// Whether any rank was asked to stop.
+    fn agree_to_stop(&self) -> Result<bool> {
+        let mut asked = [f64::from(self.job.observer.stop_requested())];
+        sum_values(self.ranks.as_ref(), &mut asked)?;
+        Ok(asked[0] > 0.0)
+    }
+
     /// Makes one step and tells of it.
     fn advance(&mut self) -> Result<()> {
         let started = Instant::now();
         let options = self.job.options;
-        let batch = self.job.stream.next_batch()?;
-        if batch.columns as u64 != options.seq_len + 1 {
-            return Err(Error::new(format!(
-                "the data stream gives rows of {} tokens, a sequence of {} needs one more than its length",
-                batch.columns, options.seq_len
-            )));
-        }
+        let batch = self.next_batch()?;
         let micro = micro_batches(&batch, options.accumulation as usize, self.device)?;
         let data = started.elapsed();
         let number = self.step + 1;
         let moment = Moment {
             number,
-            update: number,
+            update: self.updates + 1,
             rate: options.schedule.factor(number, self.total),
             key: mixed(options.seed, number),
             dropout: true,
         };
         let job = &mut self.job;
-        let outcome =
-            self.stepper.step(job.model.as_ref(), job.sharder.as_mut(), job.optimizer.as_mut(), &micro, moment)?;
+        let mut outcome = self.stepper.gradients(job.model.as_ref(), job.sharder.as_mut(), &micro, moment)?;
+        let fired = self.guard.judge(outcome.loss, outcome.gradient_norm);
+        if let Some(fired) = &fired {
+            self.tell_of_guard(fired, number)?;
+        }
+        match fired.map_or(Policy::Ignore, |fired| fired.policy) {
+            Policy::Ignore => {
+                let job = &mut self.job;
+                self.stepper.apply(job.sharder.as_mut(), job.optimizer.as_mut(), &mut outcome, moment)?;
+                self.updates += 1;
+            }
+            Policy::Skip => self.job.sharder.clear_gradients(),
+            Policy::Stop => {
+                outcome.check_finite(number)?;
+                return Err(Error::new(format!("the loss or gradient of step {number} is far above the usual"))
+                    .hint(format!("`{}` says what was read; set `guard.spike` to go on", guard_log::FILE)));
+            }
+            Policy::Rewind => return self.rewind(),
+        }
         let elapsed = started.elapsed();
         self.step = number;
         self.tokens += options.tokens_per_step();
@@ -205,7 +252,8 @@ impl<'a> Trainer<'a> {
         self.speeds.push(speed);
         let rate = moment.rate * self.job.optimizer.peak_learning_rate();
         if number.is_multiple_of(options.log_every.max(1)) || number == self.total {
-            self.metrics.write(&self.line(&outcome, rate, speed, data, elapsed))?;
+            let line = self.line(&outcome, rate, speed, data, elapsed);
+            self.write(&line)?;
         }
         self.job.observer.event(Event::Progress {
             task: TASK.into(),
@@ -215,6 +263,70 @@ impl<'a> Trainer<'a> {
             detail: format!("loss {:.3} · lr {rate:.2e} · {} tokens/s", outcome.loss, short(speed)),
         });
         Ok(())
+    }
+
+    /// The next batch that was not left out.
+    fn next_batch(&mut self) -> Result<TokenBatch> {
+        loop {
+            let batch = self.job.stream.next_batch()?;
+            self.drawn += 1;
+            if self.left_out.iter().any(|(first, last)| (*first..=*last).contains(&self.drawn)) {
+                continue;
+            }
+            if batch.columns as u64 != self.job.options.seq_len + 1 {
+                return Err(Error::new(format!(
+                    "the data stream gives rows of {} tokens, a sequence of {} needs one more than its length",
+                    batch.columns, self.job.options.seq_len
+                )));
+            }
+            return Ok(batch);
+        }
+    }
+
+    /// Writes down why a guard fired, and on what data.
+    fn tell_of_guard(&self, fired: &Fired, step: u64) -> Result<()> {
+        let rows = guard_log::rows(self.job.stream.as_ref(), self.ranks.as_ref())?;
+        if self.metrics.is_some() {
+            guard_log::append(self.job.directory, step, self.drawn, fired, &rows)?;
+        }
+        let what = match fired.policy {
+            Policy::Ignore => "ignored",
+            Policy::Skip => "left out",
+            Policy::Stop => "the run stops",
+            Policy::Rewind => "back to the last checkpoint, without this batch",
+        };
+        self.job.observer.event(Event::Warning(format!("step {step}: {fired}; {what}")));
+        Ok(())
+    }
+
+    /// Goes back to the last checkpoint and leaves out the batch that was drawn last, and those before it that the options
+    /// name.
+    fn rewind(&mut self) -> Result<()> {
+        let options = self.job.options.guard;
+        if self.left_out.len() as u64 >= options.most_rewinds {
+            return Err(Error::new(format!("the run went back {} times and still goes wrong", self.left_out.len()))
+                .hint(format!("`{}` lists what was read each time; lower the learning rate", guard_log::FILE)));
+        }
+        let bad = self.drawn;
+        self.job.sharder.clear_gradients();
+        let (state, folder) =
+            install::go_back(&mut self.job)?.ok_or_else(|| Error::new("there is no checkpoint to go back to"))?;
+        let first = (bad + 1).saturating_sub(options.rewind_batches).max(state.cursor.batches + 1);
+        self.left_out.clone_from(&state.skipped);
+        self.left_out.push((first, bad));
+        self.guard = Guard::restore(options, &state.guard)?;
+        (self.step, self.updates, self.tokens, self.loss) = (state.step, state.updates, state.tokens, state.loss);
+        self.drawn = state.cursor.batches;
+        if self.metrics.is_some() {
+            self.metrics = Some(Metrics::open(self.job.directory, self.step)?);
+        }
+        self.saved = Some((state.step, folder));
+        Ok(())
+    }
+
+    /// Appends a line to the metrics; the first rank does.
+    fn write(&mut self, line: &Value) -> Result<()> {
+        self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(line))
     }
 
     fn line(&self, outcome: &Outcome, rate: f64, speed: f64, data: Duration, elapsed: Duration) -> Value {
@@ -237,6 +349,7 @@ impl<'a> Trainer<'a> {
                 "optimizer": rounded(outcome.optimizer_time.as_secs_f64()),
             },
             "memory": { "resident": memory::resident(), "peak": memory::peak_resident() },
+            "bytes_sent": self.ranks.bytes_sent(),
         })
     }
 
@@ -244,7 +357,7 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self) -> Result<()> {
         let Some(loss) = self.measure()? else { return Ok(()) };
         self.validation_loss = Some(loss);
-        self.metrics.write(&json!({ "step": self.step, "validation_loss": loss, "perplexity": loss.exp() }))?;
+        self.write(&json!({ "step": self.step, "validation_loss": loss, "perplexity": loss.exp() }))?;
         let text = format!("step {}: validation loss {loss:.4} · perplexity {:.2}", self.step, loss.exp());
         self.job.observer.event(Event::Note(text));
         Ok(())
@@ -270,13 +383,18 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         // The lines before a checkpoint must survive with it.
-        self.metrics.sync()?;
+        if let Some(metrics) = &self.metrics {
+            metrics.sync()?;
+        }
         let state = State {
             version: VERSION,
             step: self.step,
             tokens: self.tokens,
             loss: self.loss,
             seed: self.job.options.seed,
+            updates: self.updates,
+            skipped: self.left_out.clone(),
+            guard: self.guard.state(),
             cursor: self.job.stream.cursor(),
             model: self.job.options.model()?,
             identity: self.job.identity.clone(),

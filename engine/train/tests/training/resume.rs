@@ -82,6 +82,7 @@ fn run_with(
     let parts = options.components()?;
     let validation = vec![CountingStream { batches: 1000, ..CountingStream::new(4, 13) }.next_batch()?];
     pretrain(Job {
+        device: tch::Device::Cpu,
         options,
         model: parts.model,
         sharder: parts.sharder,

@@ -1,20 +1,24 @@
 //! The options of stage `pretrain`, and what follows from them.
 
-use std::borrow::Cow;
+mod recompute;
 
+use std::sync::Arc;
+
+use psann_core::collective::{Alone, Collective};
 use psann_core::plan::Component;
-use psann_core::quantity::{Count, Span};
+use psann_core::quantity::{Bytes, Count, Span};
 use psann_core::registry::{self, Kind as PluginKind};
 use psann_core::sharder::Placement;
 use psann_core::{Error, Model, Optimizer, Result, Sharder, options};
-use schemars::{JsonSchema, SchemaGenerator, json_schema};
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind};
 
 use crate::executor::Recompute;
 use crate::schedule::Schedule;
+use crate::trainer::guard::GuardOptions;
+pub use recompute::ActivationCheckpointing;
 
 /// Trains a model from its initial weights on the prepared text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,9 +30,16 @@ pub struct PretrainOptions {
     /// How weights move along their gradients.
     #[schemars(extend("x-plugin" = "optimizer"))]
     pub optimizer: Component,
-    /// Where weights, gradients and optimizer state live.
-    #[schemars(extend("x-plugin" = "sharder"))]
-    pub sharder: Component,
+    /// Where weights, gradients and optimizer state live; by default `single` in one process and `fsdp` in several.
+    #[schemars(extend("x-plugin" = "sharder", "x-effect-free" = true))]
+    pub sharder: Option<Component>,
+    /// Processes that train together, each on its own device; by default one per GPU, and one without a GPU. A run may go
+    /// on with another number of them.
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
+    pub ranks: Option<u64>,
+    /// How often processes are started again from the last checkpoint after one of them died.
+    #[schemars(extend("x-effect-free" = true))]
+    pub restarts: u64,
     /// Length of the run in optimizer steps; or give `tokens` or `epochs`.
     pub steps: Option<Count>,
     /// Length of the run in tokens; rounded up to whole steps.
@@ -43,11 +54,11 @@ pub struct PretrainOptions {
     #[schemars(range(min = 1))]
     pub batch: u64,
     /// Parts that a process cuts its share of the batch into; each is computed by itself and the gradients are summed.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub accumulation: u64,
     /// Parts that walk through the blocks together, so that weights are brought together once for all of them. By
     /// default 1 in a single process, where weights are in place, and all parts otherwise.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub together: Option<u64>,
     /// How documents share a sequence.
     pub packing: Packing,
@@ -56,14 +67,19 @@ pub struct PretrainOptions {
     pub clip: f64,
     /// How the learning rate moves.
     pub schedule: Schedule,
-    /// What is computed in; weights stay fp32. By default bf16 on a GPU and fp32 on a CPU.
+    /// What is computed in. By default bf16 on a GPU and fp32 on a CPU.
     pub precision: Option<Precision>,
+    /// What weights are kept in: fp32, or bf16 rounded at random, which saves two bytes per weight.
+    pub weights: Precision,
     /// Which segments forget their activations and compute them again in the backward pass: `"none"`, `"full"`, or
     /// every k-th one. Saves memory, costs up to a third more time.
+    #[schemars(extend("x-effect-free" = true))]
     pub activation_checkpointing: ActivationCheckpointing,
     /// Share of the target probability that is spread evenly over the vocabulary.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub label_smoothing: f64,
+    /// What to do about steps that went wrong.
+    pub guard: GuardOptions,
     /// When and on how much held-out text the loss is measured.
     pub validation: Validation,
     /// When the run is saved.
@@ -75,9 +91,13 @@ pub struct PretrainOptions {
     /// Seed of the initial weights and of dropout.
     pub seed: u64,
     /// Where to train.
+    #[schemars(extend("x-effect-free" = true))]
     pub device: DeviceChoice,
-    /// Threads of one operation on the CPU; all cores by default.
-    #[schemars(range(min = 1))]
+    /// Memory of one device that the plan is held against, such as `"24GB"`.
+    #[schemars(extend("x-effect-free" = true))]
+    pub device_memory: Option<Bytes>,
+    /// Threads of one operation on the CPU; by default all cores, shared among the processes of a machine.
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub threads: Option<u64>,
 }
 
@@ -86,7 +106,9 @@ impl Default for PretrainOptions {
         Self {
             model: None,
             optimizer: Component::new(PluginKind::Optimizer, "adamw"),
-            sharder: Component::new(PluginKind::Sharder, "single"),
+            sharder: None,
+            ranks: None,
+            restarts: 3,
             steps: None,
             tokens: None,
             epochs: None,
@@ -98,13 +120,16 @@ impl Default for PretrainOptions {
             clip: 1.0,
             schedule: Schedule::default(),
             precision: None,
+            weights: Precision::Fp32,
             activation_checkpointing: ActivationCheckpointing(Recompute::None),
             label_smoothing: 0.0,
+            guard: GuardOptions::default(),
             validation: Validation::default(),
             checkpoint: CheckpointOptions::default(),
             log_every: 1,
             seed: 1337,
             device: DeviceChoice::Auto,
+            device_memory: None,
             threads: None,
         }
     }
@@ -156,13 +181,13 @@ pub enum Packing {
     Documents,
 }
 
-/// What is computed in.
+/// A floating-point format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
     Fp32,
-    /// bfloat16 products; norms, softmax, sine and loss stay fp32.
+    /// bfloat16; norms, softmax, sine and loss are computed in fp32 all the same.
     Bf16,
 }
 
@@ -177,65 +202,6 @@ pub enum DeviceChoice {
     Cpu,
     /// An NVIDIA GPU.
     Cuda,
-}
-
-/// A [`Recompute`] as recipes write it: `"none"`, `"full"`, or a number k for every k-th segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ActivationCheckpointing(pub Recompute);
-
-impl Serialize for ActivationCheckpointing {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Recompute::None => serializer.serialize_str("none"),
-            Recompute::Full => serializer.serialize_str("full"),
-            Recompute::Every(k) => serializer.serialize_u64(k as u64),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ActivationCheckpointing {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CheckpointingVisitor)
-    }
-}
-
-struct CheckpointingVisitor;
-
-impl Visitor<'_> for CheckpointingVisitor {
-    type Value = ActivationCheckpointing;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("\"none\", \"full\" or a positive number")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        match text {
-            "none" => Ok(ActivationCheckpointing(Recompute::None)),
-            "full" => Ok(ActivationCheckpointing(Recompute::Full)),
-            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-        }
-    }
-
-    fn visit_u64<E: de::Error>(self, k: u64) -> Result<Self::Value, E> {
-        match k {
-            0 => Err(E::invalid_value(de::Unexpected::Unsigned(0), &self)),
-            k => Ok(ActivationCheckpointing(Recompute::Every(k as usize))),
-        }
-    }
-}
-
-impl JsonSchema for ActivationCheckpointing {
-    fn schema_name() -> Cow<'static, str> {
-        "activation_checkpointing".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
-        json_schema!({ "anyOf": [{ "enum": ["none", "full"] }, { "type": "integer", "minimum": 1 }] })
-    }
 }
 
 impl PretrainOptions {
@@ -311,36 +277,84 @@ impl PretrainOptions {
         Ok(steps)
     }
 
-    /// The device and the dtype of computation.
+    /// Processes that train together when nobody else says so: one per GPU, or one.
+    pub fn ranks(&self) -> u64 {
+        self.ranks.unwrap_or_else(|| match self.device {
+            DeviceChoice::Cpu => 1,
+            DeviceChoice::Auto | DeviceChoice::Cuda => tch::Cuda::device_count().max(1) as u64,
+        })
+    }
+
+    /// Parts that walk through the blocks together in a run of `ranks` processes; 0 for all.
+    pub fn together(&self, ranks: usize) -> usize {
+        self.together.map_or(usize::from(ranks == 1), |parts| parts as usize)
+    }
+
+    /// The device of the process that is number `local_rank` on its machine.
     ///
     /// # Errors
     /// When CUDA is asked for and there is none.
-    pub fn placement(&self) -> Result<Placement> {
-        let cuda = || tch::Cuda::is_available();
-        let device = match self.device {
-            DeviceChoice::Cpu => Device::Cpu,
-            DeviceChoice::Auto => Device::cuda_if_available(),
-            DeviceChoice::Cuda if cuda() => Device::Cuda(0),
-            DeviceChoice::Cuda => {
-                return Err(Error::usage("`device` is \"cuda\", but libtorch finds no CUDA device")
-                    .hint("use `device: \"auto\"`, or install the CUDA libtorch with `PSANN_DEVICE=cuda ./psann`"));
+    pub fn device(&self, local_rank: usize) -> Result<Device> {
+        let devices = tch::Cuda::device_count().max(0) as usize;
+        match self.device {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Auto if devices == 0 => Ok(Device::Cpu),
+            DeviceChoice::Cuda if devices == 0 => {
+                Err(Error::usage("`device` is \"cuda\", but libtorch finds no CUDA device")
+                    .hint("use `device: \"auto\"`, or install the CUDA libtorch with `PSANN_DEVICE=cuda ./psann`"))
             }
-        };
+            DeviceChoice::Auto | DeviceChoice::Cuda if local_rank >= devices => {
+                Err(Error::usage(format!("process {local_rank} of this machine finds no GPU: there are {devices}"))
+                    .hint("lower `ranks`, or set `device: \"cpu\"`"))
+            }
+            DeviceChoice::Auto | DeviceChoice::Cuda => Ok(Device::Cuda(local_rank)),
+        }
+    }
+
+    /// Where things are in this process, which trains with `ranks` on `device`.
+    pub fn placement(&self, device: Device, ranks: Arc<dyn Collective>) -> Placement {
         let compute = match self.precision {
             Some(Precision::Fp32) => Kind::Float,
             None if device == Device::Cpu => Kind::Float,
             Some(Precision::Bf16) | None => Kind::BFloat16,
         };
-        Ok(Placement::alone(device, compute))
+        let master = match self.weights {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        Placement { device, compute, master, ranks }
+    }
+
+    /// The sharder in a run of `ranks` processes.
+    pub fn sharder(&self, ranks: usize) -> Component {
+        let default = if ranks == 1 { "single" } else { "fsdp" };
+        self.sharder.clone().unwrap_or_else(|| Component::new(PluginKind::Sharder, default))
+    }
+
+    /// Makes the three plugins of a run in this process alone.
+    pub fn components(&self) -> Result<Components> {
+        self.components_on(self.placement(self.device(0)?, Arc::new(Alone)))
     }
 
     /// Makes the three plugins of the run; the model's options must be complete (a vocabulary instead of a tokenizer).
-    pub fn components(&self) -> Result<Components> {
+    ///
+    /// # Errors
+    /// When the batch cannot be spread over the ranks, or a plugin refuses its options.
+    pub fn components_on(&self, placement: Placement) -> Result<Components> {
+        let ranks = placement.ranks.size() as u64;
+        if self.batch / ranks < self.accumulation {
+            return Err(Error::usage(format!(
+                "`accumulation` cuts a batch of {} sequences on {ranks} processes into {} parts each",
+                self.batch, self.accumulation
+            ))
+            .hint("lower `accumulation` or `ranks`, or raise `batch`"));
+        }
         let model = self.model()?;
+        let sharder = self.sharder(placement.ranks.size());
         Ok(Components {
             model: registry::model(&model.name, &model.options)?,
             optimizer: registry::optimizer(&self.optimizer.name, &self.optimizer.options)?,
-            sharder: registry::sharder(&self.sharder.name, &self.sharder.options, self.placement()?)?,
+            sharder: registry::sharder(&sharder.name, &sharder.options, placement)?,
         })
     }
 }
