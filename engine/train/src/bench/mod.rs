@@ -8,8 +8,10 @@
 mod products;
 mod tokens;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use psann_core::collective::{Alone, Collective};
 use psann_core::initialise::initialise;
 use psann_core::plan::Component;
 use psann_core::registry::{self, Kind as PluginKind};
@@ -61,6 +63,8 @@ pub struct BenchOptions {
     pub warmup_steps: u64,
     /// Computes in bf16 instead of fp32.
     pub bf16: bool,
+    /// Where weights live; by default `single` in one process and `fsdp` in several.
+    pub sharder: Option<Component>,
     /// Name of the model plugin.
     pub model: String,
     /// The optimizer; by default AdamW with weight decay on everything, as in the reference.
@@ -92,6 +96,7 @@ impl Default for BenchOptions {
             steps: 10,
             warmup_steps: 3,
             bf16: false,
+            sharder: None,
             model: "waveresnet".into(),
             optimizer,
             clip: 1.0,
@@ -107,18 +112,24 @@ pub struct BenchReport {
     pub options: BenchOptions,
     /// Version of libtorch.
     pub libtorch: String,
-    /// Threads of one operation.
+    /// Processes.
+    pub ranks: usize,
+    /// Threads of one operation, in each process.
     pub threads: usize,
     /// Number of weights.
     pub parameters: u64,
-    /// Tokens of one step.
+    /// Tokens of one step, of all ranks.
     pub tokens_per_step: u64,
     /// Seconds of one step.
     pub median_step_seconds: f64,
     /// Tokens of a step over its median seconds.
     pub tokens_per_second: f64,
-    /// Most memory resident during steps, above the baseline.
+    /// Bytes that this rank sends in one step.
+    pub bytes_sent_per_step: u64,
+    /// Most memory resident during steps, above the baseline; of the rank that needs most.
     pub peak_rss_mb: f64,
+    /// The same, by rank.
+    pub peak_rss_mb_by_rank: Vec<f64>,
     /// Resident memory after start-up and a step of a toy model.
     pub baseline_rss_mb: f64,
     /// Whether the system let the peak be reset at the baseline; if not, the peak of start-up is in it.
@@ -162,8 +173,15 @@ pub struct PartSeconds {
     pub optimizer: f64,
 }
 
-/// Times training steps.
+/// Times training steps of this process alone.
 pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
+    let alone: Arc<dyn Collective> = Arc::new(Alone);
+    ranked_bench(options, &alone)
+}
+
+/// Times training steps of all `ranks`, of which this process is one; `batch` is per rank. All get the figures of the
+/// slowest step and the memory of each.
+pub fn ranked_bench(options: &BenchOptions, ranks: &Arc<dyn Collective>) -> Result<BenchReport> {
     if options.steps == 0 || options.batch == 0 || options.seq == 0 || options.accumulation == 0 {
         return Err(Error::usage("a bench needs at least one step of one sequence of one token"));
     }
@@ -171,25 +189,19 @@ pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
     if let Some(count) = options.threads {
         threads::set(count as usize);
     }
-    Bench::new(&BenchOptions {
-        d_model: 8,
-        heads: 1,
-        layers: 1,
-        d_mlp: Some(8),
-        vocab: 8,
-        batch: 4,
-        seq: 8,
-        ..options.clone()
-    })?
-    .step()?;
+    let toy =
+        BenchOptions { d_model: 8, heads: 1, layers: 1, d_mlp: Some(8), vocab: 8, batch: 4, seq: 8, ..options.clone() };
+    Bench::new(&toy, ranks)?.step()?;
     let peak_was_reset = memory::reset_peak();
     let baseline = memory::resident();
 
-    let mut bench = Bench::new(options)?;
+    let mut bench = Bench::new(options, ranks)?;
     let mut steps = Vec::new();
+    let sent = ranks.bytes_sent();
     for _ in 0..options.warmup_steps.max(1) {
         steps.push(bench.step()?);
     }
+    let sent = (ranks.bytes_sent() - sent) / options.warmup_steps.max(1);
     let peak = memory::peak_resident();
 
     let mut products = Products::new(options);
@@ -199,8 +211,9 @@ pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
         products.measure();
     }
     let step_seconds: Vec<f64> = timed.iter().map(|step| step.seconds).collect();
-    let median_step_seconds = median(step_seconds.iter().copied());
-    let tokens_per_step = options.batch * options.seq * options.accumulation;
+    // Every rank waits for the slowest, so that all have about the same time; the slowest counts.
+    let median_step_seconds = gather(ranks, median(step_seconds.iter().copied()))?.into_iter().fold(0.0, f64::max);
+    let tokens_per_step = options.batch * options.seq * options.accumulation * ranks.size() as u64;
     let needed = products.total();
     let part = |of: fn(&Timed) -> Duration| median(timed.iter().map(|step| of(step).as_secs_f64()));
     let seconds_by_part = PartSeconds {
@@ -213,15 +226,20 @@ pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
         optimizer: part(|step| step.outcome.optimizer_time),
     };
     steps.extend(timed);
+    let own_peak = mebibytes(peak.saturating_sub(baseline));
+    let peaks = gather(ranks, own_peak)?;
     Ok(BenchReport {
         options: options.clone(),
         libtorch: psann_torch::libtorch_version(),
+        ranks: ranks.size(),
         threads: threads::get(),
         parameters: bench.parameters(),
         tokens_per_step,
         median_step_seconds,
         tokens_per_second: tokens_per_step as f64 / median_step_seconds,
-        peak_rss_mb: mebibytes(peak.saturating_sub(baseline)),
+        bytes_sent_per_step: sent,
+        peak_rss_mb: peaks.iter().copied().fold(0.0, f64::max),
+        peak_rss_mb_by_rank: peaks,
         baseline_rss_mb: mebibytes(baseline),
         peak_was_reset,
         seconds_by_part,
@@ -233,6 +251,14 @@ pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
         losses: steps.iter().map(|step| step.outcome.loss).collect(),
         gradient_norms: steps.iter().map(|step| step.outcome.gradient_norm).collect(),
     })
+}
+
+/// One value of each rank.
+fn gather(ranks: &Arc<dyn Collective>, value: f64) -> Result<Vec<f64>> {
+    let all = ranks.share(&value.to_le_bytes())?;
+    let read =
+        |bytes: Vec<u8>| bytes.try_into().map(f64::from_le_bytes).map_err(|_| Error::new("a rank tells no number"));
+    all.into_iter().map(read).collect()
 }
 
 struct Timed {
@@ -247,12 +273,13 @@ struct Bench {
     optimizer: Box<dyn Optimizer>,
     stepper: Stepper,
     tokens: SyntheticTokens,
+    ranks: Arc<dyn Collective>,
     accumulation: usize,
     number: u64,
 }
 
 impl Bench {
-    fn new(options: &BenchOptions) -> Result<Self> {
+    fn new(options: &BenchOptions, ranks: &Arc<dyn Collective>) -> Result<Self> {
         let model = registry::model(
             &options.model,
             &json!({
@@ -263,8 +290,14 @@ impl Bench {
                 "vocab": options.vocab,
             }),
         )?;
-        let placement = Placement::alone(Device::Cpu, if options.bf16 { Kind::BFloat16 } else { Kind::Float });
-        let mut sharder = registry::sharder("single", &json!({}), placement)?;
+        let placement = Placement {
+            compute: if options.bf16 { Kind::BFloat16 } else { Kind::Float },
+            ranks: Arc::clone(ranks),
+            ..Placement::alone(Device::Cpu, Kind::Float)
+        };
+        let default = if ranks.size() == 1 { "single" } else { "fsdp" };
+        let sharder = options.sharder.clone().unwrap_or_else(|| Component::new(PluginKind::Sharder, default));
+        let mut sharder = registry::sharder(&sharder.name, &sharder.options, placement)?;
         sharder.install(model.segments())?;
         let parameters = initialise(model.as_ref(), options.seed as i64)?;
         for (shard, value) in sharder.shards().iter_mut().zip(parameters.into_iter().flatten()) {
@@ -276,13 +309,15 @@ impl Bench {
             sharder,
             optimizer: registry::optimizer(&options.optimizer.name, &options.optimizer.options)?,
             stepper: Stepper { executor, clip: options.clip, label_smoothing: 0.0 },
-            tokens: SyntheticTokens::new(options),
+            tokens: SyntheticTokens::new(options, ranks.rank(), ranks.size()),
+            ranks: Arc::clone(ranks),
             accumulation: options.accumulation as usize,
             number: 0,
         })
     }
 
     fn step(&mut self) -> Result<Timed> {
+        self.ranks.barrier()?;
         let started = Instant::now();
         self.number += 1;
         let micro = micro_batches(&self.tokens.next_batch(), self.accumulation, Device::Cpu)?;
@@ -290,6 +325,7 @@ impl Bench {
         let moment = Moment::plain(self.number);
         let outcome =
             self.stepper.step(self.model.as_ref(), self.sharder.as_mut(), self.optimizer.as_mut(), &micro, moment)?;
+        self.ranks.barrier()?;
         Ok(Timed { outcome, data, seconds: started.elapsed().as_secs_f64() })
     }
 
