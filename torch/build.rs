@@ -29,6 +29,7 @@ fn main() {
         return;
     }
     compiler(&include).file("csrc/shim.cpp").compile("psann_shim");
+    compiler(&include).file("csrc/distributed.cpp").flag("-isystem").flag("csrc/gloo_stubs").compile("psann_distributed");
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     // The plainest unit first: where units share an inline function, the linker keeps the first, and that one must
     // run on every processor.

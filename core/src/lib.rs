@@ -12,6 +12,8 @@
 //! | [`Model`] | a network as a chain of segments | tensors |
 //! | [`Sharder`] | where parameters, gradients and optimizer state live | tensors |
 //! | [`Optimizer`] | how a shard moves along its gradient | tensors |
+//!
+//! [`Collective`] is not a plugin: it is how ranks exchange tensors, implemented in `torch`.
 
 pub mod batch;
 pub mod canonical;

@@ -7,8 +7,6 @@ use crate::collective::Collective;
 use crate::model::ParameterSpec;
 use crate::sharder::Shard;
 
-pub use crate::collective::Alone;
-
 /// What is the same for every shard of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {

@@ -27,7 +27,7 @@ pub struct Placement {
 impl Placement {
     /// One process with fp32 masters.
     pub fn alone(device: Device, compute: Kind) -> Self {
-        Self { device, compute, master: Kind::Float, ranks: Arc::new(Alone) }
+        Self { device, compute, master: Kind::Float, ranks: Arc::new(Alone { device }) }
     }
 
     /// The dtype that a parameter is computed in. Norm scales, biases and activation vectors stay fp32: they cost nothing

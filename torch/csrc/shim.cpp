@@ -10,8 +10,8 @@
 
 #include <cstring>
 #include <optional>
-#include <string>
 
+#include "guard.h"
 #include "kernels.h"
 
 using at::Tensor;
@@ -42,23 +42,6 @@ const Kernels& kernels() {
 }
 
 namespace {
-
-thread_local std::string last_error;
-
-template <typename Work>
-int guarded(Work&& work) {
-  try {
-    work();
-    return 0;
-  } catch (const c10::Error& error) {
-    last_error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-  } catch (...) {
-    last_error = "an unknown C++ exception";
-  }
-  return 1;
-}
 
 bool fused(const Tensor& tensor) {
   return tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat;

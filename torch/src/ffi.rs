@@ -83,7 +83,8 @@ fn last_error() -> Error {
     Error::new(format!("libtorch: {}", text.lines().next().unwrap_or("unknown failure")))
 }
 
-fn check(status: c_int) -> Result<()> {
+/// The failure that a status other than 0 stands for.
+pub fn check(status: c_int) -> Result<()> {
     if status == 0 { Ok(()) } else { Err(last_error()) }
 }
 

@@ -175,7 +175,7 @@ pub struct PartSeconds {
 
 /// Times training steps of this process alone.
 pub fn train_bench(options: &BenchOptions) -> Result<BenchReport> {
-    let alone: Arc<dyn Collective> = Arc::new(Alone);
+    let alone: Arc<dyn Collective> = Arc::new(Alone { device: Device::Cpu });
     ranked_bench(options, &alone)
 }
 

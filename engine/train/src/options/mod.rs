@@ -333,7 +333,8 @@ impl PretrainOptions {
 
     /// Makes the three plugins of a run in this process alone.
     pub fn components(&self) -> Result<Components> {
-        self.components_on(self.placement(self.device(0)?, Arc::new(Alone)))
+        let device = self.device(0)?;
+        self.components_on(self.placement(device, Arc::new(Alone { device })))
     }
 
     /// Makes the three plugins of the run; the model's options must be complete (a vocabulary instead of a tokenizer).

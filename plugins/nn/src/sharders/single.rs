@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use psann_core::collective::{Alone, Collective};
+use psann_core::collective::Collective;
 use psann_core::model::SegmentSpec;
 use psann_core::sharder::{Placement, Shard};
 use psann_core::{Error, Result, Sharder};
@@ -45,7 +45,7 @@ impl Single {
 
 impl Sharder for Single {
     fn ranks(&self) -> Arc<dyn Collective> {
-        Arc::new(Alone)
+        Arc::clone(&self.placement.ranks)
     }
 
     fn install(&mut self, segments: &[SegmentSpec]) -> Result<()> {

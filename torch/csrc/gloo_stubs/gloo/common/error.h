@@ -1,0 +1,2 @@
+// Stands in for gloo's header of this name, which the libtorch wheel does not ship; see context.h.
+#pragma once
