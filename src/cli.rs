@@ -186,6 +186,8 @@ pub struct ReplArgs {
 pub enum BenchCommand {
     /// Time training steps of a model on made-up tokens
     Train(BenchTrainArgs),
+    /// Time training steps of several processes that share a model
+    Fsdp(BenchFsdpArgs),
     /// Time generation, one token after the other
     Generate(BenchGenerateArgs),
     /// Time the search for near copies: from files to Parquet
@@ -264,12 +266,44 @@ pub struct BenchTrainArgs {
     /// Micro-batches in a step
     #[arg(long, default_value_t = 1)]
     pub accumulation: u64,
+    /// Micro-batches that go through a block together; all by default in several processes, one in a single one
+    #[arg(long)]
+    pub together: Option<u64>,
     /// Steps to time
     #[arg(long, default_value_t = 10)]
     pub steps: u64,
     /// Compute in bf16 instead of fp32
     #[arg(long)]
     pub bf16: bool,
+}
+
+/// `psann bench fsdp`.
+#[derive(Debug, Args)]
+pub struct BenchFsdpArgs {
+    /// Sizes of each process's work
+    #[command(flatten)]
+    pub train: BenchTrainArgs,
+    /// Processes
+    #[arg(long, default_value_t = 2)]
+    pub ranks: u64,
+    /// When gathered weights are let go
+    #[arg(long, value_enum, default_value_t = ShardingMode::Full)]
+    pub mode: ShardingMode,
+    /// Gradients travel in bf16
+    #[arg(long)]
+    pub bf16_wire: bool,
+    /// Simulate a network that gives each process so many Gbit/s
+    #[arg(long, value_name = "GBIT")]
+    pub link: Option<f64>,
+}
+
+/// When gathered weights are let go, as `--mode` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShardingMode {
+    /// After each segment
+    Full,
+    /// After the step
+    GradOp,
 }
 
 /// `psann bench generate`.

@@ -29,7 +29,14 @@ fn main() {
         return;
     }
     compiler(&include).file("csrc/shim.cpp").compile("psann_shim");
-    compiler(&include).file("csrc/distributed.cpp").flag("-isystem").flag("csrc/gloo_stubs").compile("psann_distributed");
+    compiler(&include)
+        .file("csrc/distributed.cpp")
+        .flag("-isystem")
+        .flag("csrc/gloo_stubs")
+        .compile("psann_distributed");
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        nccl(&include);
+    }
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     // The plainest unit first: where units share an inline function, the linker keeps the first, and that one must
     // run on every processor.
@@ -46,6 +53,25 @@ fn main() {
         }
         build.compile(&format!("psann_kernels_{name}"));
     }
+}
+
+/// The one unit that needs more headers than libtorch brings: those of CUDA's runtime and of NCCL.
+fn nccl(include: &Path) {
+    let mut build = compiler(include);
+    for (variable, header) in [("CUDA_INCLUDE", "cuda_runtime_api.h"), ("NCCL_INCLUDE", "nccl.h")] {
+        println!("cargo::rerun-if-env-changed={variable}");
+        let folders = env::var_os(variable).unwrap_or_default();
+        let folders: Vec<PathBuf> = env::split_paths(&folders).collect();
+        if !folders.iter().any(|folder| folder.join(header).exists()) {
+            println!("cargo::error=the feature `cuda` needs the folder of `{header}` in the variable {variable}");
+            return;
+        }
+        for folder in folders {
+            build.flag("-isystem").flag(folder);
+        }
+    }
+    build.file("csrc/nccl.cpp").flag("-isystem").flag("csrc/cuda_stubs").compile("psann_nccl");
+    println!("cargo::rustc-link-lib=torch_cuda");
 }
 
 fn compiler(include: &Path) -> cc::Build {

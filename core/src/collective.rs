@@ -1,9 +1,9 @@
 //! [`Collective`]: how the ranks of a run exchange tensors.
 //!
-//! It exists so that sharding, loss scaling and checkpoints are written once, for processes on one machine, for machines
-//! on a network, for GPUs and for a dry run that talks to nobody. Two movements suffice: every rank's rows to everybody
-//! ([`Collective::start_gather`]) and everybody's rows to their owner ([`Collective::start_exchange`]). Neither computes:
-//! whoever needs a sum adds what arrived in rank order, so that results do not depend on which message came first and
+//! It exists so that sharding, loss scaling and checkpoints are written once: for processes on one machine, machines
+//! on a network, GPUs and a dry run that talks to nobody. Two movements suffice: every rank's rows to everybody
+//! ([`Collective::start_gather`]), and everybody's rows to their owner ([`Collective::start_exchange`]). Neither adds
+//! up: whoever needs a sum adds what arrived in rank order, so that results do not depend on which came first and
 //! every rank holds the same bits. All other operations are gathers and have default implementations here.
 //!
 //! Every rank starts the same operations in the same order, like with any message-passing library; an operation that
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 
 /// Work under way between ranks. Dropping it does not stop the work; its tensors live until it is done.
 pub trait Pending: Send {
-    /// Whether [`Pending::wait`] would return at once.
+    /// Whether [`Pending::wait`] would return at once; it may take a moment to know.
     fn is_done(&self) -> bool;
 
     /// Waits until the tensors may be used again; the error names the rank that failed.
@@ -30,8 +30,8 @@ pub trait Pending: Send {
 pub struct Rows {
     /// All rows, `[rows, …]`, contiguous.
     pub whole: Tensor,
-    /// What this rank owns, contiguous, dtype and device of `whole`: `[own rows, …]` in a gather, `[size · own rows, …]`
-    /// in an exchange.
+    /// What this rank owns, contiguous, dtype and device of `whole`: `[own rows, …]` in a gather and
+    /// `[size · own rows, …]` in an exchange.
     pub own: Tensor,
     /// `size + 1` ascending row numbers from 0 to the number of rows.
     pub starts: Vec<i64>,
@@ -107,16 +107,16 @@ pub trait Collective: Send + Sync {
     /// Where the tensors of this group live.
     fn device(&self) -> Device;
 
-    /// Every rank's `own` goes to all ranks: afterwards `whole` is complete everywhere. Until it is done nobody may write
-    /// to `own` or touch `whole`. `own` may be the rank's part of `whole` itself.
+    /// Every rank's `own` goes to all ranks: afterwards `whole` is complete everywhere. Until it is done nobody may
+    /// write to `own` or touch `whole`. `own` may be the rank's part of `whole` itself.
     fn start_gather(&self, parts: Vec<Rows>) -> Result<Box<dyn Pending>>;
 
-    /// Every rank's `whole` is cut: rank `r` gets rows `starts[r]..starts[r + 1]` of every rank, one rank after the other,
-    /// in its `own` `[size · own rows, …]`. Until it is done nobody may write to `whole` or touch `own`.
+    /// Every rank's `whole` is cut: rank `r` gets rows `starts[r]..starts[r + 1]` of every rank, one rank after the
+    /// other, in its `own` `[size · own rows, …]`. Until it is done nobody may write to `whole` or touch `own`.
     fn start_exchange(&self, parts: Vec<Rows>) -> Result<Box<dyn Pending>>;
 
-    /// The group of `ranks` (ascending numbers in this group, this rank among them). All ranks call it at the same time,
-    /// each with the list that it belongs to.
+    /// The group of `ranks` (ascending numbers in this group, this rank among them). All ranks call it at the same
+    /// time, each with the list that it belongs to.
     fn subgroup(&self, ranks: &[usize]) -> Result<Arc<dyn Collective>>;
 
     /// Bytes this rank sent so far, not counting those of subgroups.

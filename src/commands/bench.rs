@@ -2,20 +2,27 @@
 
 mod data;
 
-use psann_core::Error;
+use std::sync::Arc;
+
+use psann_core::plan::Component;
+use psann_core::registry::Kind;
+use psann_core::{Collective, Error};
 use psann_eval::bench::{GenerateBenchOptions, generate_bench};
-use psann_train::bench::{BenchOptions, BenchReport, train_bench};
+use psann_torch::distributed::SlowLink;
+use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
 use psann_train::executor::Recompute;
 use psann_train::options::ActivationCheckpointing;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::cli::{BenchCommand, BenchGenerateArgs, BenchTrainArgs, Checkpointing};
+use crate::cli::{BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchTrainArgs, Checkpointing, ShardingMode};
 use crate::display::{self, Failure};
 
 /// Runs a bench and prints its report.
 pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Train(args) => train(args),
+        BenchCommand::Fsdp(args) => fsdp(args),
         BenchCommand::Generate(args) => generate(args),
         BenchCommand::Minhash(args) => data::minhash(args),
         BenchCommand::Filters(args) => data::filters(args),
@@ -26,11 +33,43 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
 }
 
 fn train(args: &BenchTrainArgs) -> Result<(), Failure> {
+    let report = train_bench(&train_options(args, 1))?;
+    print(&report, &train_text(&report), args.model.json)
+}
+
+fn fsdp(args: &BenchFsdpArgs) -> Result<(), Failure> {
+    let rank: usize = std::env::var("RANK").unwrap().parse().unwrap();
+    let port = std::env::var("MASTER_PORT").unwrap().parse().unwrap();
+    let (ranks, _store) = psann_train::ranks::join_cpu(rank, args.ranks as usize, port)?;
+    let ranks: Arc<dyn Collective> = match args.link {
+        Some(gigabits) => Arc::new(SlowLink::new(ranks, gigabits * 1e9)),
+        None => ranks,
+    };
+    let mode = match args.mode {
+        ShardingMode::Full => "full",
+        ShardingMode::GradOp => "grad_op",
+    };
+    let mut options = json!({ "mode": mode });
+    if args.bf16_wire {
+        options["wire"] = json!("bf16");
+    }
+    let options = BenchOptions {
+        sharder: Some(Component { options, ..Component::new(Kind::Sharder, "fsdp") }),
+        ..train_options(&args.train, ranks.size())
+    };
+    let report = ranked_bench(&options, &ranks)?;
+    if ranks.rank() > 0 {
+        return Ok(());
+    }
+    print(&report, &train_text(&report), args.train.model.json)
+}
+
+fn train_options(args: &BenchTrainArgs, ranks: usize) -> BenchOptions {
     let recompute = match args.checkpoint {
         Checkpointing::None => Recompute::None,
         Checkpointing::Full => Recompute::Full,
     };
-    let report = train_bench(&BenchOptions {
+    BenchOptions {
         d_model: args.model.d_model,
         layers: args.model.layers,
         heads: args.model.heads,
@@ -39,13 +78,13 @@ fn train(args: &BenchTrainArgs) -> Result<(), Failure> {
         batch: args.batch,
         seq: args.seq,
         accumulation: args.accumulation,
+        together: args.together.unwrap_or(u64::from(ranks == 1)),
         checkpoint: ActivationCheckpointing(recompute),
         threads: Some(args.model.threads),
         steps: args.steps,
         bf16: args.bf16,
         ..BenchOptions::default()
-    })?;
-    print(&report, &train_text(&report), args.model.json)
+    }
 }
 
 fn generate(args: &BenchGenerateArgs) -> Result<(), Failure> {

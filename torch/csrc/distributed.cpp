@@ -11,8 +11,11 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <c10/util/Logging.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,11 +24,22 @@
 
 using std::chrono::milliseconds;
 
+namespace {
+
+// c10d logs each failed connection with a backtrace before it throws. What it throws becomes our message; the log is
+// for those who ask for it.
+void be_quiet() {
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
+}
+
+}  // namespace
+
 extern "C" {
 
 // `listener` is a bound socket that the store takes over and serves on, or -1 for a client.
 int psann_store_connect(const char* address, uint16_t port, int listener, int64_t timeout_ms, PsannStore** result) {
   return psann::guarded([&] {
+    be_quiet();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = listener >= 0;
@@ -115,10 +129,36 @@ int psann_receive(const PsannBackend* backend, const at::Tensor* tensor, int pee
   });
 }
 
-// Fails also when the work was aborted.
+// What is sent and received between the two is one operation, whose work the second returns.
+int psann_start_coalescing(const PsannBackend* backend) {
+  return psann::guarded([&] { backend->backend->startCoalescing(); });
+}
+
+int psann_end_coalescing(const PsannBackend* backend, PsannWork** result) {
+  return psann::guarded([&] { *result = new PsannWork{backend->backend->endCoalescing()}; });
+}
+
+// Each of `owns` goes to all ranks, which put them one after the other in each of `wholes`.
+int psann_gather_even(const PsannBackend* backend, const at::Tensor* const* wholes, const at::Tensor* const* owns,
+                      size_t count, PsannWork** result) {
+  return psann::guarded([&] {
+    std::vector<at::Tensor> outputs, inputs;
+    for (size_t i = 0; i < count; ++i) {
+      outputs.push_back(*wholes[i]);
+      inputs.push_back(*owns[i]);
+    }
+    *result = new PsannWork{backend->backend->allgather_into_tensor_coalesced(outputs, inputs)};
+  });
+}
+
+// Without a timeout (0): on a GPU, makes the current stream wait. Fails also when the work was aborted.
 int psann_work_wait(const PsannWork* work, int64_t timeout_ms) {
   return psann::guarded(
       [&] { TORCH_CHECK(work->work->wait(milliseconds(timeout_ms)), "the operation was aborted"); });
+}
+
+int psann_work_completed(const PsannWork* work, int* completed) {
+  return psann::guarded([&] { *completed = work->work->isCompleted(); });
 }
 
 int psann_work_abort(const PsannWork* work) {

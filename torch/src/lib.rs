@@ -13,9 +13,11 @@
 //! | [`optimizer`] | AdamW step, squared sums |
 //! | [`bytes`], [`storage`] | a tensor's memory |
 //! | [`memory`], [`threads`] | what the process uses |
+//! | [`distributed`] | groups of processes |
 
 pub mod autograd;
 pub mod bytes;
+pub mod distributed;
 mod ffi;
 pub mod loss;
 pub mod memory;

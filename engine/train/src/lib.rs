@@ -20,6 +20,7 @@ pub mod export;
 mod files;
 mod metrics;
 pub mod options;
+pub mod ranks;
 pub mod schedule;
 pub mod trainer;
 
