@@ -9,6 +9,7 @@
 //! | [`trainer`] | the loop: batches, steps, metrics, validation, checkpoints |
 //! | [`checkpoint`] | what a run leaves on disk and continues from |
 //! | [`export`] | stage `save`: a trained model as a folder of its own |
+//! | [`launch`] | how psann becomes several processes, and which one this is |
 //! | [`bench`] | how fast training steps are on this machine |
 //!
 //! Models, optimizers and sharders are found in the registry; this crate knows none of them by name.
@@ -18,6 +19,7 @@ pub mod checkpoint;
 pub mod executor;
 pub mod export;
 mod files;
+pub mod launch;
 mod metrics;
 pub mod options;
 pub mod ranks;

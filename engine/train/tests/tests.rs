@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod launching {
+    mod ended;
+    mod killed;
+    mod output;
+    mod support;
+}
+
 mod training {
     mod bench;
     mod executor;
