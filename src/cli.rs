@@ -55,6 +55,9 @@ pub struct RecipeArgs {
     /// Continue an unfinished run; this is what happens anyway, and the flag makes it an error if there is none
     #[arg(long, conflicts_with = "fresh")]
     pub resume: bool,
+    /// How often all processes start again, from the newest checkpoint, when one of several fails
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub restarts: u32,
     /// Folder that holds the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,

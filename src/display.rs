@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use psann_core::error::Fault;
+use psann_train::launch::Exit;
 
 use crate::stop;
 
@@ -13,6 +14,8 @@ pub enum Failure {
     Error(psann_core::Error),
     /// Something wrong in a recipe, with the place in its text.
     Recipe(Box<psann_scripts::Diagnostics>),
+    /// Processes that this one started failed or were stopped.
+    Ranks(Exit),
 }
 
 impl From<psann_core::Error> for Failure {
@@ -28,7 +31,8 @@ impl From<psann_scripts::Diagnostics> for Failure {
 }
 
 impl Failure {
-    /// 1 when the work failed, 2 when a recipe, an option or an argument is wrong, 130 after Ctrl-C.
+    /// 1 when the work failed, 2 when a recipe, an option or an argument is wrong, 130 after Ctrl-C; of several
+    /// processes the code of the first that failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Error(error) => match error.fault() {
@@ -37,6 +41,7 @@ impl Failure {
                 Fault::Interrupted => stop::INTERRUPTED,
             },
             Self::Recipe(_) => 2,
+            Self::Ranks(exit) => exit.code,
         }
     }
 }
@@ -46,6 +51,8 @@ pub fn failure(failure: &Failure) {
     let text = match failure {
         Failure::Error(error) => error_text(error),
         Failure::Recipe(diagnostics) => diagnostics_text(diagnostics),
+        // Ranks that were asked to stop have said so themselves.
+        Failure::Ranks(exit) => exit.error.as_ref().map(error_text).unwrap_or_default(),
     };
     // Nobody is left to tell when standard error is gone.
     drop(std::io::stderr().lock().write_all(text.as_bytes()));

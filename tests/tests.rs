@@ -8,6 +8,7 @@ mod end_to_end {
     mod data;
     mod golden;
     mod interrupt;
+    mod launch;
     mod plugins;
     mod repl;
     mod resume;

@@ -5,10 +5,12 @@ use std::path::Path;
 use psann_core::plan::Plan;
 use psann_core::{Error, Event, Observer};
 use psann_scripts::Recipe;
+use psann_train::launch::{Exit, World};
 use serde_json::json;
 
 use crate::cli::{RecipeArgs, RecipeCommand};
 use crate::display::{self, Failure};
+use crate::launch::{self, Part};
 use crate::progress::Progress;
 use crate::run::{self, Start, overview};
 use crate::stop::Stop;
@@ -21,9 +23,17 @@ pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
     let file = args.file.ok_or_else(|| Error::usage("no recipe is named"))?;
     let recipe = Recipe::load(&file)?;
     let evaluated = recipe.evaluate(&args.sets)?;
+    let part = if args.plan { Part::Rank(World::alone()) } else { launch::take_part(&evaluated.plan, args.restarts)? };
+    let world = match part {
+        Part::Rank(world) => world,
+        Part::Launched(Exit { code: 0, .. }) => return Ok(()),
+        Part::Launched(exit) => return Err(Failure::Ranks(exit)),
+    };
     let observer = Progress::new(Stop::listen()?);
-    for note in &evaluated.notes {
-        observer.event(Event::Warning(note.clone()));
+    if world.rank == 0 {
+        for note in &evaluated.notes {
+            observer.event(Event::Warning(note.clone()));
+        }
     }
     if args.plan {
         display::result(&overview::text(&evaluated.plan, &args.runs)?);

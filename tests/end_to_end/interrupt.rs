@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: save, say so, exit 130; the same command goes on.
+//! Ctrl-C, SIGTERM and SIGUSR1: save, say so, exit 130; the same command goes on.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -41,4 +41,9 @@ fn ctrl_c_saves_and_exits_130() {
 #[test]
 fn sigterm_saves_and_exits_130() {
     stopped_by("-TERM");
+}
+
+#[test]
+fn sigusr1_saves_and_exits_130() {
+    stopped_by("-USR1");
 }
