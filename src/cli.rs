@@ -20,6 +20,9 @@ pub enum Command {
     Recipe(RecipeArgs),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
+    /// Exchange models with the Python reference (psannlm)
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Look into a prepared corpus
     #[command(subcommand)]
     Data(DataCommand),
@@ -107,6 +110,59 @@ pub struct GenerateArgs {
     /// Print JSON, one object a prompt
     #[arg(long)]
     pub json: bool,
+}
+
+/// `psann model`.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Make a saved model of a file of psannlm: a model, a trainer's checkpoint or a state dict
+    Import(ModelImportArgs),
+    /// Write a trained model as a file that psannlm 2.0.1 loads
+    Export {
+        /// A run's folder (`runs/quickstart`) or a saved model's
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+        /// The file to write, by custom `NAME.pt`
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `psann model import`.
+#[derive(Debug, Args)]
+pub struct ModelImportArgs {
+    /// The file; nothing in it is executed
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The folder to make; `psann generate` and recipes take it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Attention heads, for a file that does not say
+    #[arg(long, value_name = "N")]
+    pub heads: Option<u32>,
+    /// How the model knows positions, for a file that does not say
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub positions: Option<Positions>,
+    /// Any other option of the model that the file does not say (`sine.decay_mode=relu`)
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub sets: Vec<(String, String)>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Positional encodings, as `--positions` takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Positions {
+    /// Rotary
+    Rope,
+    /// A bias that grows with distance
+    Alibi,
+    /// A fixed table added to the embedding
+    Sinusoidal,
 }
 
 /// `psann data`.

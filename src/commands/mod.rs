@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod generate;
+mod model;
 mod plugin;
 mod recipe;
 mod repl;
@@ -18,6 +19,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Recipe(args) => recipe::execute(args),
         Command::Generate(args) => generate::execute(&args),
+        Command::Model(command) => model::execute(&command),
         Command::Data(command) => data::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),
         Command::Repl(args) => repl::execute(&args),

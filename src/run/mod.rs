@@ -17,7 +17,8 @@ use psann_core::{Error, Event, Observer, Result};
 use serde_json::Value;
 
 pub use directory::RunDirectory;
-pub use trained::Trained;
+pub use stages::tokenizer_files;
+pub use trained::{Trained, locate};
 
 use fingerprint::Fingerprint;
 

@@ -11,7 +11,9 @@ use psann_data::{Manifest, PrepareJob, PrepareOptions, Split, documents};
 use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
+use psann_train::export::Format;
 use psann_train::options::Packing;
+use psann_train::reference::{self, TokenizerFiles};
 use psann_train::{Job, PretrainOptions};
 use serde_json::{Value, json};
 
@@ -205,9 +207,23 @@ fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let tokenizer = context.input("tokenizer")?;
     let files = tokenizer::FILES.map(|name| tokenizer.join(name));
     let destination = options.path.as_ref().map_or_else(|| context.folder.to_owned(), PathBuf::from);
-    let report = psann_train::export::save(&context.input("pretrain")?, &destination, &files)?;
+    let model = context.input("pretrain")?;
+    let report = match options.format {
+        Format::Safetensors => psann_train::export::save(&model, &destination, &files)?,
+        Format::Psannlm => {
+            std::fs::create_dir_all(&destination)
+                .map_err(|e| Error::new(format!("cannot make `{}`", destination.display())).because(e))?;
+            reference::export(&model, &destination.join("model.pt"), Some(&tokenizer_files(&tokenizer)?))?
+        }
+    };
     let summary = format!("{} · {}", report.path.display(), crate::display::bytes(report.bytes as f64));
     Ok(Outcome { summary, text: String::new(), report: to_json(&report)? })
+}
+
+/// The tokenizer in `folder`, as the reference's files carry it.
+pub fn tokenizer_files(folder: &Path) -> Result<TokenizerFiles> {
+    let tokenizer = tokenizer::open(folder)?;
+    Ok(TokenizerFiles { json: tokenizer.json()?, special: tokenizer.special_json() })
 }
 
 fn to_json<T: serde::Serialize>(report: &T) -> Result<Value> {

@@ -4,13 +4,14 @@
 //! lie beside. `config.json` is written last: a folder without it is no model yet.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use psann_core::plan::Component;
 use psann_core::{Error, Result, registry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use crate::checkpoint::{self, MODEL, State};
 use crate::files::{self, FileSystem};
@@ -37,6 +38,8 @@ pub enum Format {
     /// One safetensors file, fp32.
     #[default]
     Safetensors,
+    /// One file `model.pt` that the Python reference (psannlm 2.0.1) loads.
+    Psannlm,
 }
 
 /// What `config.json` holds.
@@ -127,6 +130,38 @@ pub fn save(source: &Path, destination: &Path, tokenizer_files: &[PathBuf]) -> R
     files::write(&FileSystem, &destination.join(CONFIG), (text + "\n").as_bytes())?;
     let bytes = fs::metadata(&weights).map_err(|e| files::cannot_write(&weights, e))?.len();
     Ok(SaveReport { path: destination.to_owned(), parameters, bytes })
+}
+
+/// Saves `parameters` of the model that `component` makes into the folder `destination`, which is there, after `step`
+/// steps on `tokens` tokens.
+pub fn save_parameters(
+    destination: &Path,
+    component: &Component,
+    parameters: &[(String, Tensor)],
+    step: u64,
+    tokens: u64,
+) -> Result<SaveReport> {
+    let weights = destination.join(MODEL);
+    let mut hash = String::new();
+    files::write_with(&FileSystem, &weights, |file| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+        hash = checkpoint::tensors::write(&mut file, parameters)?;
+        file.flush()
+    })?;
+    let config = SavedConfig {
+        format: FORMAT.into(),
+        version: VERSION,
+        model: component.clone(),
+        parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
+        step,
+        tokens,
+        weights: hash,
+    };
+    let text =
+        serde_json::to_string_pretty(&config).map_err(|e| Error::new("cannot write the configuration").because(e))?;
+    files::write(&FileSystem, &destination.join(CONFIG), (text + "\n").as_bytes())?;
+    let bytes = fs::metadata(&weights).map_err(|e| files::cannot_write(&weights, e))?.len();
+    Ok(SaveReport { path: destination.to_owned(), parameters: config.parameters, bytes })
 }
 
 /// Copies a file as a whole or not at all; gives the hexadecimal BLAKE3 of what was copied.

@@ -10,6 +10,7 @@
 //! | [`checkpoint`] | what a run leaves on disk and continues from |
 //! | [`export`] | stage `save`: a trained model as a folder of its own |
 //! | [`launch`] | how psann becomes several processes, and which one this is |
+//! | [`reference`] | files of the Python reference, read and written |
 //! | [`bench`] | how fast training steps are on this machine |
 //!
 //! Models, optimizers and sharders are found in the registry; this crate knows none of them by name.
@@ -23,6 +24,7 @@ pub mod launch;
 mod metrics;
 pub mod options;
 pub mod ranks;
+pub mod reference;
 pub mod schedule;
 pub mod trainer;
 
