@@ -122,7 +122,7 @@ pub enum ModelCommand {
         /// A run's folder (`runs/quickstart`) or a saved model's
         #[arg(value_name = "RUN")]
         run: PathBuf,
-        /// The file to write, by custom `NAME.pt`
+        /// The file to write, `NAME.pt`
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Print JSON

@@ -9,6 +9,7 @@ mod end_to_end {
     mod golden;
     mod interrupt;
     mod launch;
+    mod model;
     mod plugins;
     mod repl;
     mod resume;

@@ -24,7 +24,8 @@ pub fn execute(command: &ModelCommand) -> Result<(), Failure> {
                 bytes(report.bytes as f64),
                 report.path.display()
             );
-            print(*json, json!(report), &text)
+            display::result(&if *json { json!(report).to_string() } else { text });
+            Ok(())
         }
     }
 }
@@ -41,11 +42,7 @@ fn import(args: &ModelImportArgs) -> Result<(), Failure> {
     for note in &report.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
-    print(args.json, json!(report), &text)
-}
-
-fn print(as_json: bool, report: Value, text: &str) -> Result<(), Failure> {
-    display::result(&if as_json { report.to_string() } else { text.to_owned() });
+    display::result(&if args.json { json!(report).to_string() } else { text });
     Ok(())
 }
 

@@ -64,6 +64,8 @@ pub fn write_with(
 /// Makes a rename or a new file in the folder of `path` survive a power failure.
 pub fn sync_parent(path: &Path) -> Result<()> {
     match path.parent() {
+        // A bare file name stands in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
         Some(parent) => sync_directory(parent),
         None => Ok(()),
     }

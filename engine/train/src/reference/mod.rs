@@ -1,7 +1,8 @@
 //! Files of the Python reference (psann and psannlm): its models and checkpoints read, and models written so that it
 //! can read them.
 //!
-//! Such files are archives of `torch.save`: a pickle that names tensors, and their numbers. Nothing in them is executed.
+//! Such files are archives of `torch.save`: a pickle that names tensors, and their numbers. Nothing in them is
+//! executed.
 //!
 //! | module | what |
 //! |---|---|
@@ -135,8 +136,8 @@ impl Layout {
 /// Reads a file of the reference. Nothing is held twice: each tensor is read once the whole file is known to fit.
 ///
 /// # Errors
-/// When it is none, is damaged, needs options that are not given, or is of a network that is not built. Messages name the
-/// file and the entry.
+/// When it is none, is damaged, needs options that are not given, or is of a network that is not built. Messages name
+/// the file and the entry.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Imported> {
     let (mut archive, document) = Archive::open(path)?;
     let within = |e: Error| e.within(format!("`{}`", path.display()));

@@ -9,7 +9,8 @@ use super::pickle::{TensorRef, element_size};
 /// Reads the values of `tensor` as fp32 on the CPU, row by row.
 ///
 /// # Errors
-/// When it is not of floats, its view leaves its storage, or the file is damaged there. Messages name the file and `name`.
+/// When it is not of floats, its view leaves its storage, or the file is damaged there. Messages name the file and
+/// `name`.
 pub fn read(archive: &mut Archive, tensor: &TensorRef, name: &str) -> Result<Tensor> {
     let place = format!("`{}`: `{name}`", archive.path().display());
     read_view(archive, tensor).map_err(|e| e.within(place))

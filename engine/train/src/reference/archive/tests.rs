@@ -26,15 +26,11 @@ fn message(bytes: &[u8]) -> String {
     message
 }
 
+/// A pickle of `None`.
 fn nothing() -> Vec<u8> {
-    Writer::default().finish_with_none()
-}
-
-impl Writer {
-    fn finish_with_none(mut self) -> Vec<u8> {
-        self.value(&serde_json::Value::Null);
-        self.finish()
-    }
+    let mut pickle = Writer::default();
+    pickle.value(&serde_json::Value::Null);
+    pickle.finish()
 }
 
 #[test]

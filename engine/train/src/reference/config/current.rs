@@ -190,6 +190,8 @@ pub fn from_options(component: &Component, model: &dyn Model) -> Result<Value> {
     let activation = &mut architecture["activation"];
     if at("/activation") == "gelu" {
         activation["kind"] = json!("gelu");
+        // The reference refuses a sine's values beside another activation, unless they are its own defaults.
+        activation["decay_init"] = json!(0.1);
     } else {
         activation["decay_mode"] = at("/sine/decay_mode");
         activation["learnable"] = at("/sine/learnable");

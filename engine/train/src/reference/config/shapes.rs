@@ -29,7 +29,8 @@ pub fn to_options(state: &StateDict, given: &Map<String, Value>) -> Result<Value
                  (`--positions rope`, `alibi` or `sinusoidal`)",
             ));
     }
-    let blocks = (0..).take_while(|block| state.shape(&format!("blocks.{block}.attn.q_proj.weight")).is_some()).count();
+    let is_block = |block: &usize| state.shape(&format!("blocks.{block}.attn.q_proj.weight")).is_some();
+    let blocks = (0..state.names().len()).take_while(is_block).count();
     let mut options = json!({
         "vocab": state.size("embed.weight", 0)?,
         "d_model": state.size("embed.weight", 1)?,

@@ -40,17 +40,20 @@ impl Writer {
         match value {
             Value::Null => self.bytes.push(b'N'),
             Value::Bool(value) => self.bytes.push(if *value { 0x88 } else { 0x89 }),
-            Value::Number(number) => match number.as_i64() {
-                Some(whole) => self.integer(whole),
-                None => {
+            Value::Number(number) => {
+                if let Some(whole) = number.as_i64() {
+                    self.integer(whole);
+                } else {
                     self.bytes.push(b'G');
                     self.bytes.extend(number.as_f64().unwrap_or(f64::NAN).to_be_bytes());
                 }
-            },
+            }
             Value::String(text) => self.text(text),
             Value::Array(items) => {
                 self.bytes.extend(b"](");
-                items.iter().for_each(|item| self.value(item));
+                for item in items {
+                    self.value(item);
+                }
                 self.bytes.push(b'e');
             }
             Value::Object(map) => {
@@ -96,20 +99,19 @@ impl Writer {
 
     fn sizes(&mut self, sizes: impl Iterator<Item = i64>) {
         self.bytes.push(b'(');
-        sizes.for_each(|size| self.integer(size));
+        for size in sizes {
+            self.integer(size);
+        }
         self.bytes.push(b't');
     }
 
     fn integer(&mut self, value: i64) {
-        match i32::try_from(value) {
-            Ok(small) => {
-                self.bytes.push(b'J');
-                self.bytes.extend(small.to_le_bytes());
-            }
-            Err(_) => {
-                self.bytes.extend([0x8a, 8]);
-                self.bytes.extend(value.to_le_bytes());
-            }
+        if let Ok(small) = i32::try_from(value) {
+            self.bytes.push(b'J');
+            self.bytes.extend(small.to_le_bytes());
+        } else {
+            self.bytes.extend([0x8a, 8]);
+            self.bytes.extend(value.to_le_bytes());
         }
     }
 }

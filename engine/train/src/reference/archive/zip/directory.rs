@@ -1,27 +1,14 @@
-//! Zip archives without compression, small and large (zip64), as torch reads and writes them.
-//!
-//! Torch aligns the numbers of each entry to 64 bytes by an extra field, and checks CRCs on reading; so do we.
+//! Reading: the directory at the end, and the entries it leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 
 use psann_core::{Error, Result};
 
-use super::{Place, cannot_read};
+use super::{CENTRAL, END, END_64, EXTRA_64, Entry, LOCAL, LOCATOR_64};
+use crate::reference::archive::{Place, cannot_read};
 use crate::reference::pickle::MAX_BYTES;
-
-const LOCAL: u32 = 0x0403_4b50;
-const CENTRAL: u32 = 0x0201_4b50;
-const END: u32 = 0x0605_4b50;
-const END_64: u32 = 0x0606_4b50;
-const LOCATOR_64: u32 = 0x0706_4b50;
-/// Extra field of 64-bit sizes.
-const EXTRA_64: u16 = 1;
-/// Extra field that only fills space, as torch calls it.
-const PADDING: u16 = u16::from_le_bytes(*b"FB");
-const ALIGNMENT: u64 = 64;
-const SMALL: u64 = u32::MAX as u64;
 
 /// What an archive holds.
 #[derive(Debug)]
@@ -33,14 +20,6 @@ pub struct Directory {
     end: u64,
     /// Keys of shared storages whose CRC was found right.
     checked: BTreeSet<String>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Place of the local header.
-    header: u64,
-    size: u64,
-    crc: u32,
 }
 
 /// A cursor over little-endian fields that are there or not.
@@ -263,128 +242,4 @@ fn at(file: &mut File, start: u64, length: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; length as usize];
     file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes)).map_err(cannot_read)?;
     Ok(bytes)
-}
-
-/// Writes an archive entry by entry.
-pub struct ZipWriter<'a> {
-    out: &'a mut dyn Write,
-    position: u64,
-    entries: Vec<(String, Entry)>,
-}
-
-impl<'a> ZipWriter<'a> {
-    /// An archive that starts where `out` stands.
-    pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, position: 0, entries: Vec::new() }
-    }
-
-    /// Adds an entry.
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(bytes);
-        let entry = Entry { header: self.position, size: bytes.len() as u64, crc: crc.finalize() };
-        let mut extra = Vec::new();
-        if entry.size >= SMALL {
-            extra.extend(EXTRA_64.to_le_bytes());
-            extra.extend(16_u16.to_le_bytes());
-            extra.extend(entry.size.to_le_bytes());
-            extra.extend(entry.size.to_le_bytes());
-        }
-        let unpadded = self.position + 30 + (name.len() + extra.len()) as u64 + 4;
-        let padding = unpadded.next_multiple_of(ALIGNMENT) - unpadded;
-        extra.extend(PADDING.to_le_bytes());
-        extra.extend((padding as u16).to_le_bytes());
-        extra.resize(extra.len() + padding as usize, b'Z');
-        let mut header = LOCAL.to_le_bytes().to_vec();
-        header.extend(head(&entry, name, extra.len()));
-        header.extend(name.as_bytes());
-        header.extend(extra);
-        self.write(&header)?;
-        self.write(bytes)?;
-        self.entries.push((name.to_owned(), entry));
-        Ok(())
-    }
-
-    /// Writes the directory.
-    pub fn finish(mut self) -> io::Result<()> {
-        let start = self.position;
-        for (name, entry) in std::mem::take(&mut self.entries) {
-            let mut wide = Vec::new();
-            if entry.size >= SMALL {
-                wide.extend(entry.size.to_le_bytes());
-                wide.extend(entry.size.to_le_bytes());
-            }
-            if entry.header >= SMALL {
-                wide.extend(entry.header.to_le_bytes());
-            }
-            let mut extra = Vec::new();
-            if !wide.is_empty() {
-                extra.extend(EXTRA_64.to_le_bytes());
-                extra.extend((wide.len() as u16).to_le_bytes());
-                extra.extend(wide);
-            }
-            let mut record = CENTRAL.to_le_bytes().to_vec();
-            record.extend(VERSION.to_le_bytes());
-            record.extend(head(&entry, &name, extra.len()));
-            // No comment, first disk, no attributes.
-            record.extend([0; 10]);
-            record.extend((entry.header.min(SMALL) as u32).to_le_bytes());
-            record.extend(name.as_bytes());
-            record.extend(extra);
-            self.write(&record)?;
-            self.entries.push((name, entry));
-        }
-        let (size, count) = (self.position - start, self.entries.len() as u64);
-        let is_large = size >= SMALL || start >= SMALL || count >= 0xffff;
-        let mut record = Vec::new();
-        if is_large {
-            record.extend(END_64.to_le_bytes());
-            record.extend(44_u64.to_le_bytes());
-            record.extend([VERSION.to_le_bytes(), VERSION.to_le_bytes()].concat());
-            record.extend([0; 8]);
-            for number in [count, count, size, start] {
-                record.extend(number.to_le_bytes());
-            }
-            record.extend(LOCATOR_64.to_le_bytes());
-            record.extend(0_u32.to_le_bytes());
-            record.extend(self.position.to_le_bytes());
-            record.extend(1_u32.to_le_bytes());
-        }
-        let (count, size, start) =
-            if is_large { (u16::MAX, u32::MAX, u32::MAX) } else { (count as u16, size as u32, start as u32) };
-        record.extend(END.to_le_bytes());
-        record.extend([0; 4]);
-        record.extend(count.to_le_bytes());
-        record.extend(count.to_le_bytes());
-        record.extend(size.to_le_bytes());
-        record.extend(start.to_le_bytes());
-        record.extend([0; 2]);
-        self.write(&record)?;
-        self.out.flush()
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.position += bytes.len() as u64;
-        self.out.write_all(bytes)
-    }
-}
-
-/// The version of the format that knows 64-bit sizes.
-const VERSION: u16 = 45;
-/// The first of January 1980: archives of the same content are the same.
-const DATE: u16 = 0x21;
-
-/// What the local and the central header of an entry have in common.
-fn head(entry: &Entry, name: &str, extra: usize) -> Vec<u8> {
-    let mut bytes = VERSION.to_le_bytes().to_vec();
-    // No flags, not compressed, midnight.
-    bytes.extend([0; 6]);
-    bytes.extend(DATE.to_le_bytes());
-    bytes.extend(entry.crc.to_le_bytes());
-    let size = entry.size.min(SMALL) as u32;
-    bytes.extend(size.to_le_bytes());
-    bytes.extend(size.to_le_bytes());
-    bytes.extend((name.len() as u16).to_le_bytes());
-    bytes.extend((extra as u16).to_le_bytes());
-    bytes
 }
