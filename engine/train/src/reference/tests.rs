@@ -9,6 +9,7 @@ use psann_golden::set_directory;
 use psann_plugins_nn as _;
 use serde_json::json;
 
+use super::pickle::Writer;
 use super::*;
 
 fn fixture(name: &str) -> PathBuf {
@@ -88,6 +89,90 @@ fn options_that_contradict_the_file_are_refused() {
         ReadOptions { model: json!({ "n_heads": 4 }).as_object().cloned().unwrap(), ..ReadOptions::default() };
     let error = read(&fixture("model_v2_simple.pt"), &options).map(drop).unwrap_err();
     assert!(error.to_string().contains("its `n_heads` is 2, not 4"), "{error}");
+}
+
+#[test]
+fn a_tokenizer_in_the_hugging_face_format_keeps_its_text_and_names_its_special_tokens() {
+    let (_, document) = Archive::open(&fixture("model_v2_bpe_geosparse.pt")).unwrap();
+    let stored = document.get(document.root(), "tokenizer").unwrap();
+    let mut notes = Vec::new();
+    let files = tokenizer::read(&document, Some(stored), &mut notes).unwrap().unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    assert_eq!(document.get(stored, "model").and_then(Pickled::text), Some(files.json.as_str()));
+    let special: Value = serde_json::from_str(&files.special).unwrap();
+    let words = ["pad_token", "bos_token", "eos_token", "unk_token"].map(|key| special[key].as_str().unwrap());
+    assert_eq!(words, ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]);
+}
+
+/// A trainer's file in the older layout whose optimizer has state for parameter `index` alone: `key` of `shape`.
+fn trainer(path: &Path, index: i64, key: &str, shape: &[i64], groups: usize) {
+    let options = json!({ "vocab": 5, "d_model": 2, "n_layers": 1, "n_heads": 1, "d_mlp": 3 });
+    let model = registry::model("waveresnet", &options).unwrap();
+    let specs: Vec<_> = model.segments().iter().flat_map(|segment| &segment.parameters).collect();
+    let (mut pickle, mut sizes) = (Writer::default(), Vec::new());
+    let mut tensor = |pickle: &mut Writer, shape: &[i64]| {
+        pickle.tensor(&sizes.len().to_string(), tch::Kind::Float, shape);
+        sizes.push(shape.iter().product::<i64>() as usize);
+    };
+    pickle.begin_dict();
+    pickle.text("model");
+    pickle.begin_dict();
+    for spec in &specs {
+        pickle.text(&spec.name);
+        tensor(&mut pickle, &spec.shape);
+    }
+    pickle.end_dict();
+    pickle.text("optim");
+    pickle.begin_dict();
+    pickle.text("state");
+    pickle.begin_dict();
+    pickle.value(&json!(index));
+    pickle.begin_dict();
+    pickle.text("step");
+    pickle.value(&json!(2));
+    pickle.text(key);
+    tensor(&mut pickle, shape);
+    pickle.end_dict();
+    pickle.end_dict();
+    pickle.text("param_groups");
+    let group = json!({
+        "lr": 0.1, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.0,
+        "params": (0..specs.len()).collect::<Vec<_>>(),
+    });
+    pickle.value(&vec![group; groups].into());
+    pickle.end_dict();
+    pickle.end_dict();
+    let mut file = fs::File::create(path).unwrap();
+    let mut zip = archive::ZipWriter::new(&mut file);
+    zip.add("t/data.pkl", &pickle.finish()).unwrap();
+    for (key, size) in sizes.iter().enumerate() {
+        zip.add(&format!("t/data/{key}"), &vec![0; size * 4]).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn optimizer_state_that_does_not_fit_is_refused_by_name_and_the_weights_still_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trainer.pt");
+    let model = json!({ "n_heads": 1, "positional_encoding": "rope" }).as_object().cloned().unwrap();
+    let import = |optimizer| read(&path, &ReadOptions { model: model.clone(), optimizer });
+
+    trainer(&path, 0, "exp_avg", &[5, 2], 1);
+    let optimizer = import(true).unwrap().optimizer.unwrap();
+    assert_eq!((optimizer.step, optimizer.tensors[0].0.as_str()), (2, "embed.weight.exp_avg"));
+    assert_eq!(optimizer.options["lr"], 0.1);
+    for (index, key, shape, groups, what) in [
+        (0, "exp_avg", &[10][..], 1, "for `embed.weight` a `exp_avg` of shape [10]"),
+        (0, "max_exp_avg_sq", &[5, 2], 1, "`max_exp_avg_sq`, which AdamW does not have"),
+        (99, "exp_avg", &[5, 2], 1, "which is no parameter"),
+        (0, "exp_avg", &[5, 2], 2, "several groups"),
+    ] {
+        trainer(&path, index, key, shape, groups);
+        let error = import(true).map(drop).unwrap_err().to_string();
+        assert!(error.contains("trainer.pt") && error.contains(what), "{error}");
+        assert!(import(false).is_ok());
+    }
 }
 
 #[test]
