@@ -177,18 +177,24 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Some documents, spread evenly over the corpus
+    /// Some documents, spread evenly over the corpus; with `--step`, what a run saw at that step
     Peek {
         /// A prepared corpus, or a run that prepared one
         #[arg(value_name = "DIR")]
         corpus: PathBuf,
+        /// Show the batch that this training step of the run saw, with its sources
+        #[arg(long, value_name = "N", conflicts_with_all = ["documents", "validation"])]
+        step: Option<u64>,
+        /// Show one row of that batch, counted from 0
+        #[arg(long, value_name = "N", requires = "step")]
+        row: Option<u64>,
         /// How many
         #[arg(short = 'n', long = "documents", default_value_t = 3)]
         documents: u64,
         /// Show held-out documents
         #[arg(long)]
         validation: bool,
-        /// Characters shown of each; 0 shows all
+        /// Characters shown of each document; 0 shows all
         #[arg(long, default_value_t = 400)]
         chars: usize,
         /// Print JSON, one object a document

@@ -68,6 +68,16 @@ pub trait DataSource: Send + Sync {
     /// Opens a piece, at its start or behind `resume`.
     fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>>;
 
+    /// Part `number` of `of` parts of about equal size that together hold each document of `partition` once: training reads
+    /// many places of a corpus at a time. `None` where the format cannot be entered in the middle.
+    ///
+    /// # Errors
+    /// When the partition is not one of this source.
+    fn part(&self, partition: &Partition, number: u64, of: u64) -> Result<Option<Partition>> {
+        let _ = (partition, number, of);
+        Ok(None)
+    }
+
     /// A text that changes when the content changes; it enters the fingerprint of the stages that read this source.
     fn identity(&self) -> Result<String>;
 

@@ -1,9 +1,10 @@
-//! `psann data`: a look into a prepared corpus.
+//! `psann data`: a look into a prepared corpus, and into what a run saw of it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use psann_core::quantity::grouped;
+use psann_core::tokens::RowSources;
 use psann_core::{Document, Error, Result};
 use psann_data::documents::{Manifest, Split, read_shard};
 use psann_data::prepare::{Explanation, Fate, PrepareReport, explain, fate, filters_of, read_report};
@@ -11,12 +12,16 @@ use serde_json::{Value, json};
 
 use crate::cli::DataCommand;
 use crate::display::{self, Failure, bytes};
+use crate::run::data::{Seen, seen};
 
 /// Does what the command says.
 pub fn execute(command: &DataCommand) -> Result<(), Failure> {
     match command {
         DataCommand::Stats { corpus, json } => stats(&find(corpus)?, *json),
-        DataCommand::Peek { corpus, documents, validation, chars, json } => {
+        DataCommand::Peek { corpus, step: Some(step), row, chars, json, .. } => {
+            show_step(&seen(corpus, *step, *row)?, *step, *chars, *json)
+        }
+        DataCommand::Peek { corpus, documents, validation, chars, json, .. } => {
             let split = if *validation { Split::Validation } else { Split::Train };
             peek(&find(corpus)?, split, *documents, *chars, *json)
         }
@@ -122,9 +127,53 @@ fn peek(corpus: &Path, split: Split, documents: u64, chars: usize, json: bool) -
     Ok(())
 }
 
+/// What the rows of a step held, document by document.
+fn show_step(seen: &Seen, step: u64, chars: usize, json: bool) -> Result<(), Failure> {
+    for (RowSources { row, spans }, tokens) in seen.sources.iter().zip(&seen.tokens) {
+        let mut rest = tokens.as_slice();
+        let mut texts = Vec::with_capacity(spans.len());
+        for span in spans {
+            let (of_span, behind) = rest.split_at((span.tokens as usize).min(rest.len()));
+            rest = behind;
+            texts.push(shortened(&seen.tokenizer.decode(of_span)?, chars));
+        }
+        if json {
+            let sources: Vec<Value> = spans
+                .iter()
+                .zip(&texts)
+                .map(|(span, (text, cut))| json!({ "source": span, "text": text, "cut": cut }))
+                .collect();
+            display::result(&to_line(&json!({ "step": step, "row": row, "documents": sources, "tokens": tokens }))?);
+            continue;
+        }
+        let mut text = format!("── step {step} · row {row} · {} tokens\n", tokens.len());
+        for (span, (shown, cut)) in spans.iter().zip(&texts) {
+            let id = span.id.as_deref().map(|id| format!(" · {id}")).unwrap_or_default();
+            text.push_str(&format!(
+                "   {} · document {}{id} · bytes {} to {} · tokens {} to {}\n{shown}{}\n",
+                span.file,
+                span.document,
+                span.bytes.0,
+                span.bytes.1,
+                span.offset,
+                span.offset + span.tokens,
+                if *cut { "…" } else { "" }
+            ));
+        }
+        display::result(&text);
+    }
+    Ok(())
+}
+
+/// The first `chars` characters, all of them for 0, and whether that is less than there were.
+fn shortened(text: &str, chars: usize) -> (String, bool) {
+    let shown: String = text.chars().take(if chars == 0 { usize::MAX } else { chars }).collect();
+    let cut = shown.len() < text.len();
+    (shown, cut)
+}
+
 fn show_document(place: &str, document: Document, chars: usize, json: bool) -> Result<(), Failure> {
-    let mut shown: String = document.text.chars().take(if chars == 0 { usize::MAX } else { chars }).collect();
-    let cut = shown.len() < document.text.len();
+    let (mut shown, cut) = shortened(&document.text, chars);
     if json {
         let Document { id, url, source, meta, .. } = document;
         let line = json!({ "document": place, "id": id, "url": url, "source": source, "meta": meta, "text": shown, "cut": cut });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use psann_core::plan::{Component, Flow, Plan, Stage};
+use psann_core::plan::{Component, Flow, Plan};
 use psann_core::registry::{self, Kind};
 use psann_core::{Error, Result, canonical};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub fn of_plan(plan: &Plan) -> Result<Vec<Fingerprint>> {
             "options": options,
             "plugins": Plan::plugins(stage),
             "inputs": inputs,
-            "data": identity(stage).map_err(|e| e.within(format!("stage `{}`", stage.name)))?,
+            "data": identity(plan, index).map_err(|e| e.within(format!("stage `{}`", stage.name)))?,
         });
         fingerprints.push(Fingerprint(canonical::hash(&value)));
     }
@@ -78,7 +78,8 @@ fn without_effect_free(schema: &Value, options: &Value) -> Value {
 }
 
 /// What the data of a stage are, when it reads some.
-fn identity(stage: &Stage) -> Result<Option<String>> {
+fn identity(plan: &Plan, index: usize) -> Result<Option<String>> {
+    let stage = &plan.stages[index];
     if let Some(data) = stage.options.get("data") {
         let flow: Flow =
             serde_json::from_value(data.clone()).map_err(|e| Error::usage("`data` is no flow").because(e))?;
@@ -90,5 +91,11 @@ fn identity(stage: &Stage) -> Result<Option<String>> {
     {
         return psann_data::tokenizer::identity(&tokenizer.options).map(Some);
     }
-    Ok(None)
+    // A tokenizer that is trained on a source which nothing is prepared from.
+    match super::data::source(plan, index)? {
+        Some(source) if stage.kind == "tokenizer" => {
+            registry::source(&source.name, &source.options)?.identity().map(Some)
+        }
+        _ => Ok(None),
+    }
 }

@@ -3,6 +3,7 @@
 //! A stage's results live in a folder named after its fingerprint, so a changed option never meets results that
 //! another option made. Each stage commits by writing its record last; until then its folder is work in progress.
 
+pub mod data;
 pub mod directory;
 pub mod fingerprint;
 pub mod overview;

@@ -1,23 +1,23 @@
 //! What each kind of stage does: finds its inputs among the stages before it, calls the engine, sums up.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use psann_core::plan::{Component, Plan, Stage};
 use psann_core::registry::Kind;
-use psann_core::{Error, Observer, Result, Tokenizer, options};
-use psann_data::loader::{Corpus, Loader, LoaderOptions, tokenise, validation_batches};
-use psann_data::tokenizer::{self, TextTokenizer, TokenizerStageOptions};
-use psann_data::{Manifest, PrepareJob, PrepareOptions, Split, documents};
+use psann_core::{Error, Event, Observer, Result, Tokenizer, options};
+use psann_data::loader::{HeldOutOptions, Loader, TokenCounts, TrainingText, count_tokens, validation_batches};
+use psann_data::tokenizer::{self, TokenizerStageOptions};
+use psann_data::{Manifest, PrepareJob, PrepareOptions, Split, read_documents};
 use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
 use psann_train::export::Format;
-use psann_train::options::Packing;
 use psann_train::reference::{self, TokenizerFiles};
 use psann_train::{Job, PretrainOptions};
 use serde_json::{Value, json};
 
-use super::{Fingerprint, Outcome, RunDirectory, earlier, overview};
+use super::{Fingerprint, Outcome, RunDirectory, data, earlier, overview};
 use crate::display::count;
 
 /// Where a stage stands.
@@ -51,8 +51,20 @@ impl Context<'_> {
         PretrainOptions::parse(&stage.options)
     }
 
-    fn tokenizer(&self) -> Result<TextTokenizer> {
-        tokenizer::open(&self.input("tokenizer")?)
+    fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
+        Ok(Arc::new(tokenizer::open(&self.input("tokenizer")?)?))
+    }
+
+    fn training_text(&self) -> Result<TrainingText> {
+        match data::source(self.plan, self.index)? {
+            Some(source) => TrainingText::source(&source),
+            None => Ok(TrainingText::prepared(&self.input("prepare")?, Split::Train)),
+        }
+    }
+
+    /// The tokens of `text`; counted once, and kept beside the tokenizer.
+    fn count(&self, text: &TrainingText, tokenizer: &Arc<dyn Tokenizer>, sequence: u64) -> Result<TokenCounts> {
+        count_tokens(text, tokenizer, sequence as usize, &self.input("tokenizer")?, self.observer)
     }
 }
 
@@ -111,39 +123,50 @@ fn prepare(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
 
 fn tokenizer_stage(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let options: TokenizerStageOptions = options::parse(&stage.options)?;
-    let prepared = context.input("prepare")?;
-    let report = tokenizer::tokenizer_stage(&options, &prepared, context.folder, context.observer)?;
+    let text = context.training_text()?;
+    let report = tokenizer::tokenizer_stage(&options, &text, context.folder, context.observer)?;
     let summary = format!("{} tokens · {} bytes per token", report.vocabulary, report.bytes_per_token);
     Ok(Outcome { summary, text: String::new(), report: to_json(&report)? })
 }
 
 fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let mut options = PretrainOptions::parse(&stage.options)?;
-    let (prepared, tokenizer) = (context.input("prepare")?, context.tokenizer()?);
+    let (text, tokenizer) = (context.training_text()?, context.tokenizer()?);
     options.model = Some(with_vocabulary(&options.model()?, tokenizer.vocabulary()));
     let parts = options.components()?;
     tokenizer::check_vocabulary(tokenizer.vocabulary(), parts.model.vocabulary() as usize)?;
-    let corpus = |split| -> Result<Corpus> { tokenise(&tokenizer, &documents::read_texts(&prepared, split)?) };
-    let (train, held_out) = (corpus(Split::Train)?, corpus(Split::Validation)?);
-    let (seq_len, batch) = (options.seq_len as usize, options.batch as usize);
-    let validation = validation_batches(&held_out, seq_len, batch, Some(options.validation.batches as usize));
-    let epoch_tokens = train.tokens();
-    let loader = LoaderOptions {
-        seq_len,
-        rows: batch,
-        seed: options.seed,
-        rank: parts.sharder.ranks().rank(),
-        ranks: parts.sharder.ranks().size(),
-        separate_documents: options.packing == Packing::Documents,
+    let loader = data::loader_options(&options, parts.sharder.ranks().rank(), parts.sharder.ranks().size());
+    let held_out = HeldOutOptions {
+        seq_len: loader.seq_len,
+        rows: loader.rows,
+        batches: options.validation.batches as usize,
+        rank: loader.rank,
+        ranks: loader.ranks,
+        separate_documents: loader.separate_documents,
     };
+    let validation = match data::is_prepared(context.plan, context.index) {
+        true => {
+            let documents = read_documents(&context.input("prepare")?, Split::Validation)?;
+            validation_batches(documents, tokenizer.as_ref(), held_out)?
+        }
+        false => Vec::new(),
+    };
+    let epoch_tokens = match options.epochs {
+        Some(_) => Some(context.count(&text, &tokenizer, options.seq_len)?.tokens),
+        None => None,
+    };
+    let stream = Loader::new(&text, tokenizer, loader)?;
+    for note in stream.notes() {
+        context.observer.event(Event::Note(note));
+    }
     let summary = psann_train::pretrain(Job {
         options: &options,
         model: parts.model,
         sharder: parts.sharder,
         optimizer: parts.optimizer,
-        stream: Box::new(Loader::new(train, loader)?),
+        stream: Box::new(stream),
         validation,
-        epoch_tokens: Some(epoch_tokens),
+        epoch_tokens,
         directory: context.folder,
         device: options.device(0)?,
         observer: context.observer,
@@ -169,21 +192,19 @@ fn evaluate(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let options: EvaluateOptions = options::parse(&stage.options)?;
     let (prepared, tokenizer) = (context.input("prepare")?, context.tokenizer()?);
     let loaded = psann_train::checkpoint::load_model(&context.input("pretrain")?)?;
-    let texts = documents::read_texts(&prepared, Split::Validation)?;
-    let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let held_out: Vec<HeldOut> = tokenizer
-        .encode_batch(&borrowed)?
-        .into_iter()
-        .zip(&texts)
-        .map(|(tokens, text)| HeldOut { tokens, bytes: text.len() as u64 })
-        .collect();
-    let train = tokenise(&tokenizer, &documents::read_texts(&prepared, Split::Train)?)?;
-    let counts = psann_data::unigram::unigram(train.documents(), loaded.model.vocabulary() as usize);
+    let limit = options.documents.map_or(usize::MAX, |count| count.0 as usize);
+    let mut held_out = Vec::new();
+    for document in read_documents(&prepared, Split::Validation)?.take(limit) {
+        let text = document?.text;
+        held_out.push(HeldOut { tokens: tokenizer.encode(&text)?, bytes: text.len() as u64 });
+    }
+    let sequence_length = context.pretrain_options()?.seq_len;
+    let counts = context.count(&context.training_text()?, &tokenizer, sequence_length)?;
     let input = EvaluateInput {
         documents: &held_out,
         special: tokenizer.special(),
-        training_counts: Some(&counts),
-        sequence_length: context.pretrain_options()?.seq_len,
+        training_counts: Some(&counts.counts),
+        sequence_length,
     };
     let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
     let report = psann_eval::evaluate(network, input, &options, context.observer)?;
@@ -195,7 +216,7 @@ fn sample(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let tokenizer = context.tokenizer()?;
     let loaded = psann_train::checkpoint::load_model(&context.input("pretrain")?)?;
     let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
-    let samples = psann_eval::sample(network, &tokenizer, &options, context.observer)?;
+    let samples = psann_eval::sample(network, tokenizer.as_ref(), &options, context.observer)?;
     let text = Sample::render(&samples);
     super::directory::write(&context.folder.join("samples.txt"), text.as_bytes())?;
     let summary = format!("{} text{}", samples.len(), if samples.len() == 1 { "" } else { "s" });

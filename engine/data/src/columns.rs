@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -178,6 +179,38 @@ pub fn read(path: &Path, columns: Option<&[&str]>, batch_rows: usize) -> Result<
         None => ProjectionMask::all(),
     };
     let reader = builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(unreadable)?;
+    Ok(Columns { path: path.to_owned(), reader })
+}
+
+/// Rows read at a time where few are wanted.
+const FEW_ROWS: usize = 256;
+
+/// The record batches of some rows of a file of ours. Pages that hold none of them are passed over.
+pub fn read_rows(path: &Path, columns: &[&str], rows: Range<u64>) -> Result<Columns> {
+    let file = File::open(path).map_err(|e| cannot_read(path, e))?;
+    let unreadable = |e: ParquetError| Error::new(format!("`{}` is damaged", path.display())).because(e);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
+    let (mut groups, mut before, mut first) = (Vec::new(), 0, 0);
+    for (index, group) in builder.metadata().row_groups().iter().enumerate() {
+        let count = group.num_rows().max(0) as u64;
+        if before < rows.end && before + count > rows.start {
+            if groups.is_empty() {
+                first = before;
+            }
+            groups.push(index);
+        }
+        before += count;
+    }
+    let wanted = (rows.end - rows.start) as usize;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let reader = builder
+        .with_projection(mask)
+        .with_row_groups(groups)
+        .with_offset(rows.start.saturating_sub(first) as usize)
+        .with_limit(wanted)
+        .with_batch_size(wanted.clamp(1, FEW_ROWS))
+        .build()
+        .map_err(unreadable)?;
     Ok(Columns { path: path.to_owned(), reader })
 }
 

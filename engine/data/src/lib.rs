@@ -7,7 +7,6 @@
 //! | [`documents`] | the prepared documents on disk |
 //! | [`tokenizer`] | trains or loads a tokenizer and checks that it fits the text |
 //! | [`loader`] | the endless, resumable stream of batches |
-//! | [`unigram`] | token counts, for the simplest model to compare with |
 
 pub mod bench;
 mod columns;
@@ -16,7 +15,6 @@ mod files;
 pub mod loader;
 pub mod prepare;
 pub mod tokenizer;
-pub mod unigram;
 
 pub use documents::{Manifest, Split, read_documents};
 pub use prepare::{PrepareJob, PrepareOptions, PrepareReport, prepare};

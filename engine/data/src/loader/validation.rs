@@ -1,40 +1,70 @@
-//! Batches of held-out text for the loss during training: the documents in order, once, nothing shuffled.
+//! Batches of held-out text for the loss during training: the documents in order, once, nothing shuffled. Only as much
+//! text is read as the batches take.
 
 use psann_core::tokens::TokenBatch;
+use psann_core::{Document, Result, Tokenizer};
 
-use super::corpus::Corpus;
+use super::end_of_document;
 
-/// Windows of `seq_len + 1` tokens over the strung-together documents, `rows` to a batch, at most `limit` batches. What
-/// does not fill a window at the end is left out; a text shorter than one window gives one shorter window.
-pub fn validation_batches(corpus: &Corpus, seq_len: usize, rows: usize, limit: Option<usize>) -> Vec<TokenBatch> {
-    let tokens: Vec<u32> = corpus.documents().flatten().copied().collect();
-    let seq_len = seq_len.min(tokens.len().saturating_sub(1));
-    if seq_len == 0 || rows == 0 {
-        return Vec::new();
-    }
-    let windows: Vec<&[u32]> =
-        (0..(tokens.len() - 1) / seq_len).map(|n| &tokens[n * seq_len..=(n + 1) * seq_len]).collect();
-    windows
-        .chunks(rows)
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|part| TokenBatch { rows: part.len(), columns: seq_len + 1, tokens: part.concat(), documents: None })
-        .collect()
+/// What decides the batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldOutOptions {
+    /// Tokens of a sequence.
+    pub seq_len: usize,
+    /// Sequences of a batch, over all ranks.
+    pub rows: usize,
+    /// Batches, at most.
+    pub batches: usize,
+    /// This process's number.
+    pub rank: usize,
+    /// Number of processes; rank r gets the sequences s with s mod ranks = r.
+    pub ranks: usize,
+    /// Whether to number the documents within a row.
+    pub separate_documents: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_target_is_there_once_in_order() {
-        let corpus = Corpus::new([vec![1, 2, 3, 4], vec![5, 6, 7]]);
-        let batches = validation_batches(&corpus, 2, 2, None);
-        let rows: Vec<Vec<u32>> =
-            batches.iter().flat_map(|b| b.tokens.chunks(b.columns).map(<[u32]>::to_vec)).collect();
-        assert_eq!(rows, [[1, 2, 3], [3, 4, 5], [5, 6, 7]]);
-        assert_eq!((batches[0].rows, batches[1].rows), (2, 1));
-        assert_eq!(validation_batches(&corpus, 2, 2, Some(1)).len(), 1);
-        assert_eq!(validation_batches(&corpus, 100, 2, None)[0].columns, 7);
-        assert!(validation_batches(&Corpus::default(), 2, 2, None).is_empty());
+/// Windows of `seq_len + 1` tokens over the strung-together documents, `rows` to a batch. What does not fill a window at
+/// the end is left out; a text shorter than one window gives one shorter window. Ranks get the same number of batches, the
+/// last of which may be without a row.
+pub fn validation_batches(
+    documents: impl IntoIterator<Item = Result<Document>>,
+    tokenizer: &dyn Tokenizer,
+    options: HeldOutOptions,
+) -> Result<Vec<TokenBatch>> {
+    let HeldOutOptions { seq_len, rows, batches, .. } = options;
+    let wanted = seq_len.saturating_mul(rows).saturating_mul(batches).saturating_add(1);
+    let (mut tokens, mut numbers) = (Vec::new(), Vec::new());
+    if wanted > 1 {
+        let (bos, eos) = (tokenizer.special().bos, end_of_document(tokenizer)?);
+        for (document, number) in documents.into_iter().zip(0..) {
+            tokens.extend(bos);
+            tokens.extend(tokenizer.encode(&document?.text)?);
+            tokens.push(eos);
+            numbers.resize(tokens.len(), number);
+            if tokens.len() >= wanted {
+                break;
+            }
+        }
     }
+    tokens.truncate(wanted);
+    Ok(windows(&tokens, &numbers, options))
+}
+
+fn windows(tokens: &[u32], numbers: &[u32], options: HeldOutOptions) -> Vec<TokenBatch> {
+    let seq_len = options.seq_len.min(tokens.len().saturating_sub(1));
+    if seq_len == 0 {
+        return Vec::new();
+    }
+    let starts: Vec<usize> = (0..(tokens.len() - 1) / seq_len).map(|n| n * seq_len).collect();
+    let of_batch = |part: &[usize]| {
+        let mine: Vec<usize> = part.iter().copied().skip(options.rank).step_by(options.ranks.max(1)).collect();
+        let of_row = |values: &[u32]| mine.iter().flat_map(|start| values[*start..=start + seq_len].to_vec()).collect();
+        TokenBatch {
+            rows: mine.len(),
+            columns: seq_len + 1,
+            tokens: of_row(tokens),
+            documents: options.separate_documents.then(|| of_row(numbers)),
+        }
+    };
+    starts.chunks(options.rows).map(of_batch).collect()
 }

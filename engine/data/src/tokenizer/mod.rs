@@ -4,6 +4,7 @@ mod check;
 mod load;
 mod text;
 mod train;
+mod words;
 
 use std::path::Path;
 
@@ -18,8 +19,8 @@ pub use load::{LoadOptions, load};
 pub use text::TextTokenizer;
 pub use train::{TrainBpeOptions, train_bpe};
 
-use crate::documents::{Split, read_documents};
 use crate::files;
+use crate::loader::TrainingText;
 
 psann_core::register!(Stage, "tokenizer", TokenizerStageOptions);
 
@@ -47,10 +48,10 @@ pub const FILE: &str = "tokenizer.json";
 /// All files that the stage leaves.
 pub const FILES: [&str; 2] = [FILE, load::SPECIAL];
 
-/// Runs the stage: text from `prepared`, results into `directory`.
+/// Runs the stage: documents from `text`, results into `directory`.
 pub fn tokenizer_stage(
     options: &TokenizerStageOptions,
-    prepared: &Path,
+    text: &TrainingText,
     directory: &Path,
     observer: &dyn Observer,
 ) -> Result<TokenizerReport> {
@@ -61,7 +62,7 @@ pub fn tokenizer_stage(
             let options: TrainBpeOptions = options::parse(&component.options)?;
             let limit = options.sample.map_or(usize::MAX, |count| count.0 as usize);
             let mut texts = Vec::new();
-            for document in read_documents(prepared, Split::Train)?.take(limit) {
+            for document in text.read()?.take(limit) {
                 texts.push(document?.text);
             }
             observer.event(Event::Note(format!("training a tokenizer on {} documents", texts.len())));
@@ -75,7 +76,7 @@ pub fn tokenizer_stage(
         other => return Err(Error::usage(format!("no tokenizer is called `{other}`"))),
     };
     let mut samples = Vec::new();
-    for document in read_documents(prepared, Split::Train)?.take(200) {
+    for document in text.read()?.take(200) {
         samples.push(document?.text);
     }
     let bytes_per_token = check_text(&tokenizer, &samples, lossy)?;

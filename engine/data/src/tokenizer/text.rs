@@ -1,9 +1,13 @@
 //! [`TextTokenizer`]: core's trait over the `tokenizers` crate.
 
+use std::sync::Arc;
+
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Error, Result, Tokenizer};
 use rayon::prelude::*;
 use serde_json::json;
+
+use super::words::WordCaches;
 
 /// A tokenizer from a Hugging Face `tokenizer.json`.
 #[derive(Debug, Clone)]
@@ -13,6 +17,7 @@ pub struct TextTokenizer {
     /// Spelling of bos, eos, pad and unk.
     spelling: [Option<String>; 4],
     vocabulary: usize,
+    words: Option<Arc<WordCaches>>,
 }
 
 impl TextTokenizer {
@@ -38,7 +43,15 @@ impl TextTokenizer {
         };
         // Ids may have gaps; a model needs a row for the largest.
         let vocabulary = inner.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1);
-        Ok(Self { inner, special, spelling, vocabulary })
+        let words = inner.to_string(false).ok().and_then(|json| WordCaches::of(&json)).map(Arc::new);
+        Ok(Self { inner, special, spelling, vocabulary, words })
+    }
+
+    /// The ids of `text` as the `tokenizers` crate finds them, word by word anew.
+    pub(super) fn encode_without_cache(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|e| Error::new("cannot tokenise a text").because(e))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The content of `tokenizer.json`.
@@ -59,9 +72,10 @@ impl TextTokenizer {
 
 impl Tokenizer for TextTokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| Error::new("cannot tokenise a text").because(e))?;
-        Ok(encoding.get_ids().to_vec())
+        match &self.words {
+            Some(words) => words.encode(text, |part| self.encode_without_cache(part)),
+            None => self.encode_without_cache(text),
+        }
     }
 
     fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {

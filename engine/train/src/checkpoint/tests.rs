@@ -23,7 +23,7 @@ fn state(step: u64) -> State {
         updates: step,
         skipped: Vec::new(),
         guard: serde_json::Value::Null,
-        cursor: Cursor { batches: step, rows: Vec::new(), hash: "00".into(), next: "11".into() },
+        cursor: Cursor { batches: step, rows: Vec::new(), hash: "00".into(), ..Cursor::default() },
         model: Component::new(PluginKind::Model, "none"),
         identity: json!({ "plan": 1 }),
         files: BTreeMap::new(),

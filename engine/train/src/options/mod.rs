@@ -5,7 +5,7 @@ mod recompute;
 use std::sync::Arc;
 
 use psann_core::collective::{Alone, Collective};
-use psann_core::plan::Component;
+use psann_core::plan::{Component, Flow};
 use psann_core::quantity::{Bytes, Count, Span};
 use psann_core::registry::{self, Kind as PluginKind};
 use psann_core::sharder::Placement;
@@ -24,6 +24,8 @@ pub use recompute::ActivationCheckpointing;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainOptions {
+    /// Text to train on where no stage `prepare` comes before: a source without filters.
+    pub data: Option<Flow>,
     /// What is trained.
     #[schemars(extend("x-plugin" = "model"))]
     pub model: Option<Component>,
@@ -62,6 +64,14 @@ pub struct PretrainOptions {
     pub together: Option<u64>,
     /// How documents share a sequence.
     pub packing: Packing,
+    /// Text of the batch that is shuffled among itself, beyond the shuffle of whole stretches of the corpus; memory of
+    /// about twice its size is used, over all processes.
+    pub shuffle_window: Bytes,
+    /// Batches that are left out, by the first and the last, counted from 1 as they are drawn: `[[1200, 1210]]`.
+    pub skip: Vec<[u64; 2]>,
+    /// Threads that tokenise ahead of training; a quarter of the cores by default.
+    #[schemars(range(min = 1), extend("x-effect-free" = true))]
+    pub tokenizer_threads: Option<u64>,
     /// Greatest norm of the whole gradient; 0 switches clipping off.
     #[schemars(range(min = 0.0))]
     pub clip: f64,
@@ -104,6 +114,7 @@ pub struct PretrainOptions {
 impl Default for PretrainOptions {
     fn default() -> Self {
         Self {
+            data: None,
             model: None,
             optimizer: Component::new(PluginKind::Optimizer, "adamw"),
             sharder: None,
@@ -117,6 +128,9 @@ impl Default for PretrainOptions {
             accumulation: 1,
             together: None,
             packing: Packing::Concat,
+            shuffle_window: Bytes(64 << 20),
+            skip: Vec::new(),
+            tokenizer_threads: None,
             clip: 1.0,
             schedule: Schedule::default(),
             precision: None,

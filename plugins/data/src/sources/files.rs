@@ -127,6 +127,18 @@ impl Files {
         Ok(partitions)
     }
 
+    /// Part `number` of `of` of a partition whose file is read line by line; `None` if the file is compressed or a stream.
+    pub fn part(&self, of_partition: &Partition, number: u64, of: u64) -> Result<Option<Partition>> {
+        let input = self.of(of_partition)?;
+        if !input.is_plain() {
+            return Ok(None);
+        }
+        let (start, end) = (of_partition.start, of_partition.end.unwrap_or(of_partition.start + of_partition.bytes));
+        let cut = |number: u64| start + ((end - start) as u128 * u128::from(number) / u128::from(of.max(1))) as u64;
+        let (start, end) = (cut(number), cut(number + 1));
+        Ok(Some(partition(of_partition.index, input, (start, Some(end)), end - start)))
+    }
+
     /// The input that a partition belongs to.
     pub fn of(&self, partition: &Partition) -> Result<&Input> {
         let name = match partition.end {

@@ -95,6 +95,10 @@ impl DataSource for Jsonl {
         Ok(Box::new(Reader { lines, ledger, parser, replaced: String::new() }))
     }
 
+    fn part(&self, partition: &Partition, number: u64, of: u64) -> Result<Option<Partition>> {
+        self.files()?.part(partition, number, of)
+    }
+
     fn identity(&self) -> Result<String> {
         self.files()?.identity()
     }

@@ -108,6 +108,10 @@ impl DataSource for Text {
         Ok(Box::new(ByLines { lines, paragraphs, limit: limit.0 as usize, ledger, text: String::new() }))
     }
 
+    fn part(&self, partition: &Partition, number: u64, of: u64) -> Result<Option<Partition>> {
+        if self.splits() { self.files()?.part(partition, number, of) } else { Ok(None) }
+    }
+
     fn identity(&self) -> Result<String> {
         self.files()?.identity()
     }

@@ -108,7 +108,7 @@ impl BatchStream for CountingStream {
             batches: self.batches,
             rows: vec![RowCursor::default(); self.rows],
             hash: self.hash.clone(),
-            next: String::new(),
+            ..Cursor::default()
         }
     }
 

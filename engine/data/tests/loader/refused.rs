@@ -1,0 +1,116 @@
+//! What cannot be trained on is refused by name.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use psann_core::Document;
+use psann_core::plan::Component;
+use psann_core::registry::Kind;
+use psann_core::tokens::{BatchStream, Skip};
+use psann_data::Split;
+use psann_data::loader::{Loader, LoaderOptions, TrainingText};
+use serde_json::json;
+
+use crate::support::{Bytes, batches, documents, loader, options, prepare};
+
+fn refused(text: &TrainingText, options: LoaderOptions) -> String {
+    Loader::new(text, Arc::new(Bytes), options).err().unwrap().to_string()
+}
+
+#[test]
+fn a_cursor_of_other_text_is_refused_with_row_file_and_document() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &documents(60), 25);
+    let text = TrainingText::prepared(folder.path(), Split::Train);
+    for text in [text.clone(), text.in_memory(0)] {
+        let mut before = loader(&text, |_| {});
+        batches(&mut before, 3);
+        let cursor = before.cursor();
+        let other = tempfile::tempdir().unwrap();
+        let mut changed = documents(60);
+        changed.iter_mut().for_each(|document| document.text = document.text.replace('w', "x"));
+        prepare(other.path(), &changed, 25);
+        let mut other_text = TrainingText::prepared(other.path(), Split::Train);
+        if text.name() != other_text.name() && cursor.rows[0].chunk > 1000 {
+            other_text = other_text.in_memory(0);
+        }
+        let mut stream = loader(&other_text, |_| {});
+        let first = batches(&mut loader(&other_text, |_| {}), 2);
+        let error = stream.seek(&cursor).unwrap_err().to_string();
+        assert!(error.contains("not the one the checkpoint was made with"), "{error}");
+        assert_eq!(batches(&mut stream, 2), first, "the stream stays where it was");
+        assert!(loader(&text, |o| o.rows = 4).seek(&cursor).is_err());
+        assert!(loader(&text, |o| o.seed = 6).seek(&cursor).is_err());
+    }
+    let same_shape = TrainingText::documents(documents(60));
+    let mut before = loader(&same_shape, |_| {});
+    let cursor = before.cursor();
+    batches(&mut before, 1);
+    let mut changed = documents(60);
+    changed.iter_mut().for_each(|document| document.text = document.text.to_uppercase());
+    let error = loader(&TrainingText::documents(changed), |_| {}).seek(&cursor).unwrap_err().to_string();
+    assert!(error.contains("row 0") && error.contains("`memory`, document"), "{error}");
+}
+
+#[test]
+fn a_shard_that_changed_since_the_manifest_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &documents(60), 25);
+    let text = TrainingText::prepared(folder.path(), Split::Train).in_memory(0);
+    let shard = Split::Train.shard(folder.path(), 1);
+    let whole = fs::read(&shard).unwrap();
+    let mut file = File::options().write(true).open(&shard).unwrap();
+    file.seek(SeekFrom::Start(whole.len() as u64 / 2)).unwrap();
+    file.write_all(b"other").unwrap();
+    let error = refused(&text, options());
+    assert!(error.contains("00001.parquet` is damaged: it changed"), "{error}");
+    fs::write(&shard, &whole[..whole.len() - 1]).unwrap();
+    assert!(refused(&text, options()).contains("00001.parquet` is damaged"));
+    fs::remove_file(&shard).unwrap();
+    assert!(refused(&text, options()).contains("00001.parquet"));
+}
+
+#[test]
+fn a_file_that_breaks_in_the_middle_of_a_run_is_told_at_its_step_and_ends_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let line = |n: usize| {
+        if n == 700 { "{broken\n".to_owned() } else { format!("{}\n", json!({ "text": "word ".repeat(99) })) }
+    };
+    fs::write(&path, (0..2000).map(line).collect::<String>()).unwrap();
+    let options = json!({ "path": path.display().to_string() });
+    let text = TrainingText::source(&Component { options, ..Component::new(Kind::Source, "jsonl") }).unwrap();
+    let mut stream = loader(&text.in_memory(0), |_| {});
+    let error = (0..2000).find_map(|_| stream.next_batch().err()).unwrap().to_string();
+    assert!(error.contains("a.jsonl"), "{error}");
+    assert!(stream.next_batch().is_err());
+    // Asking where it stands must not wait for what will never come.
+    stream.cursor();
+}
+
+#[test]
+fn what_cannot_make_a_batch_is_refused() {
+    let text = TrainingText::documents(documents(5));
+    let error = refused(&text, LoaderOptions { rank: 8, ranks: 9, ..options() });
+    assert!(error.contains("8 sequences cannot be shared among 9"), "{error}");
+    assert!(refused(&TrainingText::documents([]), options()).contains("nothing to train on"));
+    assert!(refused(&text, LoaderOptions { rows: 0, ..options() }).contains("at least 1"));
+    assert!(refused(&text, LoaderOptions { skip: vec![Skip(5, 4)], ..options() }).contains("[5, 4]"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.jsonl"), "\n\n\n").unwrap();
+    let options = json!({ "path": folder.path().join("a.jsonl").display().to_string() });
+    let empty = TrainingText::source(&Component { options, ..Component::new(Kind::Source, "jsonl") }).unwrap();
+    assert!(refused(&empty, self::options()).contains("nothing to train on"));
+    let error = loader(&empty.in_memory(0), |_| {}).next_batch().unwrap_err().to_string();
+    assert!(error.contains("nothing to train on"), "{error}");
+    let missing = TrainingText::prepared(folder.path(), Split::Train);
+    assert!(refused(&missing, self::options()).contains("manifest.json"));
+}
+
+#[test]
+fn documents_without_text_are_no_text() {
+    let text = TrainingText::documents([Document::default(), Document { text: "a".into(), ..Document::default() }]);
+    let tokens = loader(&text, |_| {}).next_batch().unwrap().tokens;
+    assert!(tokens.contains(&97) && tokens.windows(2).any(|pair| pair == [256, 257]));
+}
