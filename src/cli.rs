@@ -265,6 +265,8 @@ pub enum BenchCommand {
     Decontaminate(BenchDataArgs),
     /// Time all steps together: from files to Parquet
     Prepare(BenchDataArgs),
+    /// Time the data stream: from Parquet through a BPE to packed batches
+    Loader(BenchLoaderArgs),
 }
 
 /// What the benches of the data half read.
@@ -282,6 +284,32 @@ pub struct BenchDataArgs {
     /// Threads
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psann bench loader`.
+#[derive(Debug, Args)]
+pub struct BenchLoaderArgs {
+    /// Files of JSON lines with a key `text`, plain, gzip or zstd
+    #[arg(long, num_args = 1.., value_name = "FILE", default_value = "recipes/corpus/classics.jsonl.zst")]
+    pub input: Vec<String>,
+    /// Vocabulary of the BPE that is trained on the text
+    #[arg(long, default_value_t = 8192)]
+    pub vocab: u64,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 1024)]
+    pub seq: usize,
+    /// Sequences in a batch
+    #[arg(long, default_value_t = 16)]
+    pub batch: usize,
+    /// Tokeniser threads, one run for each number
+    #[arg(long, num_args = 1.., default_values_t = [1, 2])]
+    pub threads: Vec<usize>,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -14,5 +14,6 @@ mod end_to_end {
     mod repl;
     mod resume;
     mod runs;
+    mod stream;
     mod support;
 }

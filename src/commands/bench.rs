@@ -1,6 +1,7 @@
 //! `psann bench`: what this machine can do, as figures that can be compared.
 
 mod data;
+mod loader;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
         BenchCommand::Language(args) => data::language(args),
         BenchCommand::Decontaminate(args) => data::decontaminate(args),
         BenchCommand::Prepare(args) => data::prepare(args),
+        BenchCommand::Loader(args) => loader::loader(args),
     }
 }
 

@@ -129,7 +129,7 @@ fn peek(corpus: &Path, split: Split, documents: u64, chars: usize, json: bool) -
 
 /// What the rows of a step held, document by document.
 fn show_step(seen: &Seen, step: u64, chars: usize, json: bool) -> Result<(), Failure> {
-    for (RowSources { row, spans }, tokens) in seen.sources.iter().zip(&seen.tokens) {
+    for ((RowSources { row, spans }, tokens), hash) in seen.sources.iter().zip(&seen.tokens).zip(&seen.hashes) {
         let mut rest = tokens.as_slice();
         let mut texts = Vec::with_capacity(spans.len());
         for span in spans {
@@ -143,7 +143,8 @@ fn show_step(seen: &Seen, step: u64, chars: usize, json: bool) -> Result<(), Fai
                 .zip(&texts)
                 .map(|(span, (text, cut))| json!({ "source": span, "text": text, "cut": cut }))
                 .collect();
-            display::result(&to_line(&json!({ "step": step, "row": row, "documents": sources, "tokens": tokens }))?);
+            let line = json!({ "step": step, "row": row, "hash": hash, "documents": sources, "tokens": tokens });
+            display::result(&to_line(&line)?);
             continue;
         }
         let mut text = format!("── step {step} · row {row} · {} tokens\n", tokens.len());

@@ -69,6 +69,8 @@ pub struct Seen {
     pub sources: Vec<RowSources>,
     /// The tokens of each row.
     pub tokens: Vec<Vec<u32>>,
+    /// The rolling hash of each row behind the step, as a checkpoint of the step holds it.
+    pub hashes: Vec<String>,
     /// What made them.
     pub tokenizer: Arc<dyn Tokenizer>,
 }
@@ -120,7 +122,8 @@ pub fn seen(path: &Path, step: u64, row: Option<u64>) -> Result<Seen> {
         batch = loader.next_batch()?;
     }
     let tokens = batch.tokens.chunks(batch.columns).map(<[u32]>::to_vec).collect();
-    Ok(Seen { sources: loader.sources(), tokens, tokenizer })
+    let hashes = loader.rows().iter().map(|row| row.hash.clone()).collect();
+    Ok(Seen { sources: loader.sources(), tokens, hashes, tokenizer })
 }
 
 /// The data cursors of the checkpoints in `folder`, oldest first.

@@ -144,12 +144,11 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         ranks: loader.ranks,
         separate_documents: loader.separate_documents,
     };
-    let validation = match data::is_prepared(context.plan, context.index) {
-        true => {
-            let documents = read_documents(&context.input("prepare")?, Split::Validation)?;
-            validation_batches(documents, tokenizer.as_ref(), held_out)?
-        }
-        false => Vec::new(),
+    let validation = if data::is_prepared(context.plan, context.index) {
+        let documents = read_documents(&context.input("prepare")?, Split::Validation)?;
+        validation_batches(documents, tokenizer.as_ref(), held_out)?
+    } else {
+        Vec::new()
     };
     let epoch_tokens = match options.epochs {
         Some(_) => Some(context.count(&text, &tokenizer, options.seq_len)?.tokens),

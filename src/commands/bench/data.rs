@@ -56,7 +56,8 @@ fn run(name: &str, args: &BenchDataArgs, filters: &[BenchFilter]) -> Result<(), 
     show(&report?, args.json)
 }
 
-fn scratch() -> PathBuf {
+/// A folder for what a bench writes.
+pub fn scratch() -> PathBuf {
     std::env::temp_dir().join(format!("psann-bench-{}", std::process::id()))
 }
 

@@ -193,6 +193,11 @@ impl Loader {
         self.batches
     }
 
+    /// Where this rank's rows stand, without what comes next.
+    pub fn rows(&self) -> &[RowCursor] {
+        &self.rows
+    }
+
     /// Chunks that the text is cut into.
     pub fn chunks(&self) -> u64 {
         self.recipe.chunks.count()

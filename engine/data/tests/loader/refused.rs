@@ -18,39 +18,32 @@ fn refused(text: &TrainingText, options: LoaderOptions) -> String {
     Loader::new(text, Arc::new(Bytes), options).err().unwrap().to_string()
 }
 
+/// Documents of the same length that say something else.
+fn changed() -> Vec<Document> {
+    documents(60).into_iter().map(|document| Document { text: document.text.to_uppercase(), ..document }).collect()
+}
+
 #[test]
 fn a_cursor_of_other_text_is_refused_with_row_file_and_document() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     prepare(folder.path(), &documents(60), 25);
-    let text = TrainingText::prepared(folder.path(), Split::Train);
-    for text in [text.clone(), text.in_memory(0)] {
+    prepare(other.path(), &changed(), 25);
+    for in_memory in [0, 1 << 20] {
+        let text = TrainingText::prepared(folder.path(), Split::Train).in_memory(in_memory);
+        let other = TrainingText::prepared(other.path(), Split::Train).in_memory(in_memory);
         let mut before = loader(&text, |_| {});
         batches(&mut before, 3);
         let cursor = before.cursor();
-        let other = tempfile::tempdir().unwrap();
-        let mut changed = documents(60);
-        changed.iter_mut().for_each(|document| document.text = document.text.replace('w', "x"));
-        prepare(other.path(), &changed, 25);
-        let mut other_text = TrainingText::prepared(other.path(), Split::Train);
-        if text.name() != other_text.name() && cursor.rows[0].chunk > 1000 {
-            other_text = other_text.in_memory(0);
-        }
-        let mut stream = loader(&other_text, |_| {});
-        let first = batches(&mut loader(&other_text, |_| {}), 2);
+        let mut stream = loader(&other, |o| (o.rank, o.ranks) = (1, 3));
         let error = stream.seek(&cursor).unwrap_err().to_string();
-        assert!(error.contains("not the one the checkpoint was made with"), "{error}");
-        assert_eq!(batches(&mut stream, 2), first, "the stream stays where it was");
-        assert!(loader(&text, |o| o.rows = 4).seek(&cursor).is_err());
-        assert!(loader(&text, |o| o.seed = 6).seek(&cursor).is_err());
+        assert!(error.contains("not the one the checkpoint was made with: row 1 "), "{error}");
+        assert!(error.contains(".parquet`, document "), "{error}");
+        let undisturbed = batches(&mut loader(&other, |o| (o.rank, o.ranks) = (1, 3)), 2);
+        assert_eq!(batches(&mut stream, 2), undisturbed, "the stream stays where it was");
+        for change in [|o: &mut LoaderOptions| o.rows = 4, |o: &mut LoaderOptions| o.seed = 6] {
+            assert!(loader(&text, change).seek(&cursor).is_err());
+        }
     }
-    let same_shape = TrainingText::documents(documents(60));
-    let mut before = loader(&same_shape, |_| {});
-    let cursor = before.cursor();
-    batches(&mut before, 1);
-    let mut changed = documents(60);
-    changed.iter_mut().for_each(|document| document.text = document.text.to_uppercase());
-    let error = loader(&TrainingText::documents(changed), |_| {}).seek(&cursor).unwrap_err().to_string();
-    assert!(error.contains("row 0") && error.contains("`memory`, document"), "{error}");
 }
 
 #[test]

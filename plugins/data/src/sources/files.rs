@@ -134,7 +134,7 @@ impl Files {
             return Ok(None);
         }
         let (start, end) = (of_partition.start, of_partition.end.unwrap_or(of_partition.start + of_partition.bytes));
-        let cut = |number: u64| start + ((end - start) as u128 * u128::from(number) / u128::from(of.max(1))) as u64;
+        let cut = |number: u64| start + (u128::from(end - start) * u128::from(number) / u128::from(of.max(1))) as u64;
         let (start, end) = (cut(number), cut(number + 1));
         Ok(Some(partition(of_partition.index, input, (start, Some(end)), end - start)))
     }

@@ -84,7 +84,7 @@ impl Chunks for OfSource {
             Division::Slices(of) => (None, of, number),
         };
         let partition = part.as_ref().unwrap_or(partition);
-        Ok(Box::new(Reader {
+        Ok(Box::new(OfChunk {
             reader: self.source.open(partition, None)?,
             file: partition.location.as_str().into(),
             batch: None,
@@ -114,7 +114,8 @@ impl Chunks for OfSource {
     }
 }
 
-struct Reader {
+/// The pieces of a chunk, read as they are asked for.
+struct OfChunk {
     reader: Box<dyn BatchReader>,
     file: Arc<str>,
     /// The batch in work, and its next row.
@@ -131,7 +132,7 @@ struct Reader {
     ended: bool,
 }
 
-impl Reader {
+impl OfChunk {
     /// Cuts the next document; `false` at the end.
     fn advance(&mut self) -> Result<bool> {
         let (batch, row) = match self.batch.take() {
@@ -166,7 +167,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl Iterator for OfChunk {
     type Item = Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,6 +1,9 @@
-//! How fast this machine prepares text: filters on documents in memory, or whole runs of `prepare` on files.
+//! How fast this machine prepares text (filters on documents in memory, or whole runs of `prepare` on files) and makes
+//! batches of it.
 //!
 //! Processor time is that of all threads together, so megabytes per processor second compare machines and threads.
+
+pub mod loader;
 
 use std::fs;
 use std::path::Path;
