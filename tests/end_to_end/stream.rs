@@ -48,6 +48,19 @@ fn peek_shows_the_batch_that_training_saw_with_its_sources() {
 }
 
 #[test]
+fn the_bench_of_the_stream_tells_its_figures() {
+    let scratch = Scratch::with_tiny_recipe();
+    let bench = ["bench", "loader", "--input", "prose.jsonl", "--vocab", "300", "--seq", "32", "--seconds", "0.05"];
+    let report: Value = serde_json::from_str(&scratch.ok(&[&bench[..], &["--json"]].concat())).unwrap();
+    assert_eq!(report["documents"], 60);
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.iter().map(|run| run["threads"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert!(runs.iter().all(|run| run["tokens_per_second"].as_f64().unwrap() > 0.0), "{report}");
+    let text = scratch.ok(&[&bench[..], &["--threads", "2"]].concat());
+    assert!(text.starts_with("data stream · 60 documents") && text.contains("\n  2 threads  "), "{text}");
+}
+
+#[test]
 fn a_source_is_trained_on_without_being_prepared() {
     let scratch = Scratch::with_tiny_recipe();
     let recipe = |extra: &str| {

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use psann_core::{Error, Observer, Result, Tokenizer};
+use psann_core::{Error, Event, Observer, Result, Tokenizer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,11 @@ use super::chunks::Layout;
 use super::row::Recipe;
 use super::{TrainingText, end_of_document, piece_bytes};
 use crate::files;
+
+/// Task name of progress events.
+const TASK: &str = "counting tokens";
+/// Chunks from one event of progress to the next.
+const CHUNKS_OF_EVENT: u64 = 64;
 
 /// What a text comes to in tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +107,7 @@ fn count(
         empty: Box::new(|| Error::new("there is no text")),
         chunks: Arc::clone(&chunks),
     };
-    let vocabulary = tokenizer.vocabulary();
+    let (vocabulary, done) = (tokenizer.vocabulary(), AtomicU64::new(0));
     let none = || TokenCounts { counts: vec![0; vocabulary], ..TokenCounts::default() };
     let of_chunk = |mut counts: TokenCounts, chunk: u64| -> Result<TokenCounts> {
         if observer.stop_requested() {
@@ -119,10 +125,17 @@ fn count(
                 }
             }
         }
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(CHUNKS_OF_EVENT) {
+            let total = Some(chunks.count());
+            observer.event(Event::Progress { task: TASK.into(), done, total, unit: "chunks", detail: String::new() });
+        }
         Ok(counts)
     };
-    (0..chunks.count())
+    let counted = (0..chunks.count())
         .into_par_iter()
         .try_fold(none, of_chunk)
-        .try_reduce(TokenCounts::default, |sum, other| Ok(sum.add(other)))
+        .try_reduce(TokenCounts::default, |sum, other| Ok(sum.add(other)));
+    observer.event(Event::Done { task: TASK.into() });
+    counted
 }

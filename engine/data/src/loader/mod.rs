@@ -15,9 +15,9 @@
 //!
 //! Memory never grows with the corpus. Of each of its rows a rank holds a window of text (`window` / rows, 64 KiB to
 //! 4 MiB) and the rest of a chunk (no more than a window, or one document where that is larger), the tokens of a piece (16
-//! sequences) and [`AHEAD`] finished sequences; each thread, while it reads, a page of a Parquet file or the buffers of a
-//! source's reader. A text of up to 32 MiB is held as a whole. Of the corpus there is the manifest: one entry a shard, or a
-//! partition of a source.
+//! sequences) and [`AHEAD`] finished sequences; each thread, while it reads, a page of a Parquet file. Where a source is
+//! compressed and has to be read from its start, each row also keeps the source's reader with its buffers. A text of up to
+//! 32 MiB is held as a whole. Of the corpus there is the manifest: one entry a shard, or a partition of a source.
 
 mod chunks;
 mod count;
@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use psann_core::tokens::{BatchStream, Cursor, RowCursor, RowSources, Skip, StreamCounters, TokenBatch};
 use psann_core::{Error, Result, Tokenizer};
+use rayon::prelude::*;
 
 pub use count::{TokenCounts, count_tokens};
 pub use text::TrainingText;
@@ -198,11 +199,6 @@ impl Loader {
         &self.rows
     }
 
-    /// Chunks that the text is cut into.
-    pub fn chunks(&self) -> u64 {
-        self.recipe.chunks.count()
-    }
-
     fn pool(&mut self) -> &mut Pool {
         self.pool.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
@@ -304,10 +300,12 @@ impl BatchStream for Loader {
 
     fn seek(&mut self, cursor: &Cursor) -> Result<()> {
         let rows = self.mine(cursor)?;
+        let recipe = &self.recipe;
         let stream = |row: &RowCursor| {
-            RowStream::at(Arc::clone(&self.recipe), row.row, Place::from(row)).map_err(|e| changed(&e.to_string()))
+            RowStream::at(Arc::clone(recipe), row.row, Place::from(row)).map_err(|e| changed(&e.to_string()))
         };
-        let streams = rows.iter().map(stream).collect::<Result<Vec<_>>>()?;
+        // Each row fills its window again.
+        let streams = rows.par_iter().map(stream).collect::<Result<Vec<_>>>()?;
         let before = self.pool().replace(Lanes::from(streams));
         if let Err(error) = self.compare(&rows) {
             self.pool().replace(before);

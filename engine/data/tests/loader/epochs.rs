@@ -95,6 +95,17 @@ fn an_epoch_of_a_source_holds_each_token_once() {
         assert_eq!(tokens_of_an_epoch(&text, id), expected(of), "{name} in memory");
         assert_eq!(tokens_of_an_epoch(&text.in_memory(0), id), expected(of), "{name} on disk");
     }
+    let part = |name: &str, path: &str| json!({ "source": { "plugin": format!("source/{name}"), "options": { "path": path } } });
+    let mixed = json!({ "parts": [part("jsonl", &path("a.jsonl.zst")), part("jsonl", &path("b.jsonl"))] });
+    assert_eq!(tokens_of_an_epoch(&source("mix", mixed).in_memory(0), id), expected(&all), "mix");
+    fs::create_dir(path("files")).unwrap();
+    for (number, document) in all.iter().enumerate().step_by(9) {
+        fs::write(folder.path().join(format!("files/{number}.txt")), &document.text).unwrap();
+    }
+    let files = source("text", json!({ "path": path("files/*.txt"), "documents": "file" })).in_memory(0);
+    let found = tokens_of_an_epoch(&files, |span| span.file.clone());
+    assert_eq!(found.len(), 10);
+    assert_eq!(found[&path("files/27.txt")], all[27].text.len() as u64 + 2);
     let plain: String = all.iter().map(|document| format!("{}\n", document.text)).collect();
     fs::write(path("plain.txt"), plain).unwrap();
     let text = source("text", json!({ "path": path("plain.txt"), "documents": "line" })).in_memory(0);
