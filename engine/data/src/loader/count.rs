@@ -95,7 +95,7 @@ fn count(
     observer: &dyn Observer,
 ) -> Result<TokenCounts> {
     // One row: where chunks have to share a partition, fewer of them read it fewer times.
-    let chunks = text.chunks(Layout { rows: 1, piece, window: u64::MAX })?;
+    let chunks = text.chunks(Layout { rows: 1, piece, window: u64::MAX, least: 0 })?;
     let recipe = Recipe {
         tokenizer: Arc::clone(tokenizer),
         seq_len: 0,

@@ -17,7 +17,7 @@
 //! 4 MiB) and the rest of a chunk (no more than a window, or one document where that is larger), the tokens of a piece (16
 //! sequences) and [`AHEAD`] finished sequences; each thread, while it reads, a page of a Parquet file. Where a source is
 //! compressed and has to be read from its start, each row also keeps the source's reader with its buffers. A text of up to
-//! 32 MiB is held as a whole. Of the corpus there is the manifest: one entry a shard, or a partition of a source.
+//! 64 MiB is held as a whole. Of the corpus there is the manifest: one entry a shard, or a partition of a source.
 
 mod chunks;
 mod count;
@@ -94,7 +94,8 @@ impl LoaderOptions {
     /// The sizes that the division of the text follows from.
     fn layout(&self) -> Layout {
         let rows = self.rows as u64;
-        Layout { rows, piece: piece_bytes(self.seq_len), window: (self.window / rows).clamp(WINDOW.0, WINDOW.1) }
+        let window = (self.window / rows).clamp(WINDOW.0, WINDOW.1);
+        Layout { rows, piece: piece_bytes(self.seq_len), window, least: 0 }
     }
 
     fn check(&self) -> Result<()> {

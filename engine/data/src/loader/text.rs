@@ -12,7 +12,10 @@ use crate::columns;
 use crate::documents::{Manifest, Split, read_documents, read_shard};
 
 /// Text up to this size is held in memory.
-const IN_MEMORY: u64 = 32 << 20;
+const IN_MEMORY: u64 = 64 << 20;
+/// A text that is read from disk is at least [`IN_MEMORY`] large; its chunks are at least a part of that, because a page of
+/// a Parquet file is unpacked for each.
+const LEAST_CHUNK: u64 = 1 << 10;
 /// The shards of a corpus up to this size are compared with their checksums before anything is read from them; of larger
 /// ones only the sizes are, and the checksums when tokens are counted.
 const VERIFIED: u64 = 256 << 20;
@@ -138,6 +141,7 @@ impl TrainingText {
         if let Some(documents) = self.small()? {
             return Ok(Arc::new(InMemory::new(documents, layout)));
         }
+        let layout = Layout { least: self.in_memory / LEAST_CHUNK, ..layout };
         match &self.kind {
             Kind::Prepared { corpus, split } => Ok(Arc::new(Prepared::new(corpus, *split, layout)?)),
             Kind::Source { source, .. } => Ok(Arc::new(OfSource::new(Arc::clone(source), layout)?)),

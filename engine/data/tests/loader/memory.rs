@@ -15,7 +15,7 @@ use crate::support::{loader, prepare};
 /// Names the corpus, and the batches to read, to the process that is measured.
 const TASK: &str = "PSANN_TEST_MEMORY";
 
-/// A corpus of `names` shards that are one file of some 48 MB of text.
+/// A corpus of `names` shards that are one file of some 50 MB of text.
 fn corpus(folder: &Path, names: usize) -> u64 {
     let text = |n: usize| (0..600).map(|word| format!("{} ", (n * 7919 + word * 104_729) % 9973)).collect::<String>();
     let documents: Vec<Document> = (0..17_000).map(|n| Document { text: text(n), ..Document::default() }).collect();

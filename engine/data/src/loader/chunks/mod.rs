@@ -39,6 +39,8 @@ pub struct Layout {
     pub piece: u64,
     /// Bytes of text that a row keeps at a time, about.
     pub window: u64,
+    /// A chunk is no smaller than this, or than a piece, unless the window is.
+    pub least: u64,
 }
 
 /// A chunk is no larger than this: what a row reads at a time.
@@ -50,7 +52,8 @@ impl Layout {
     /// Bytes of a chunk of a text of `total` bytes.
     pub fn chunk(self, total: u64) -> u64 {
         let largest = LARGEST.min(self.window).max(1);
-        (total / (self.rows * LEAST).max(1)).clamp(self.piece.min(largest).max(1), largest)
+        let least = self.piece.max(self.least).min(largest).max(1);
+        (total / (self.rows * LEAST).max(1)).clamp(least, largest)
     }
 }
 
@@ -66,10 +69,11 @@ mod tests {
 
     #[test]
     fn chunks_shrink_with_the_text_down_to_a_piece_and_stay_within_the_window() {
-        let layout = Layout { rows: 8, piece: 8 << 10, window: 4 << 20 };
+        let layout = Layout { rows: 8, piece: 8 << 10, window: 4 << 20, least: 0 };
         assert_eq!(layout.chunk(100 << 30), LARGEST);
         assert_eq!(layout.chunk(16 << 20), 128 << 10);
         assert_eq!(layout.chunk(1000), 8 << 10);
+        assert_eq!(Layout { least: 64 << 10, ..layout }.chunk(1000), 64 << 10);
         assert_eq!(Layout { window: 1 << 10, ..layout }.chunk(100 << 30), 1 << 10);
     }
 
