@@ -34,7 +34,8 @@ fn corpus(folder: &Path, names: usize) -> u64 {
     shard.bytes * names as u64
 }
 
-/// Largest resident memory, in bytes, of a process that reads `batches` batches of the corpus in `folder`.
+/// Bytes by which resident memory grows at most, from where it is when the program is loaded, in a process that reads
+/// `batches` batches of the corpus in `folder`.
 fn peak(folder: &Path, batches: usize) -> u64 {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "memory::the_process_that_is_measured", "--nocapture"])
@@ -50,18 +51,24 @@ fn peak(folder: &Path, batches: usize) -> u64 {
 fn the_process_that_is_measured() {
     let Ok(task) = std::env::var(TASK) else { return };
     let (batches, folder) = task.split_once(' ').unwrap();
+    let loaded = kilobytes("VmRSS");
     let text = TrainingText::prepared(Path::new(folder), Split::Train);
     // Windows of 64 KiB, so that every row goes through several.
     let mut stream = loader(&text, |o| (o.seq_len, o.rows, o.window) = (256, 16, 1 << 20));
     for _ in 0..batches.parse().unwrap() {
         stream.next_batch().unwrap();
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     #[expect(clippy::print_stdout, reason = "the parent reads it")]
     {
-        println!("peak {}", line.split_whitespace().nth(1).unwrap());
+        println!("peak {}", kilobytes("VmHWM") - loaded);
     }
+}
+
+/// A field of this process's status.
+fn kilobytes(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
