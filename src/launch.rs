@@ -2,7 +2,9 @@
 
 use psann_core::plan::Plan;
 use psann_core::{Error, Result};
+use psann_train::PretrainOptions;
 use psann_train::launch::{Exit, LaunchOptions, Launcher, World, follow_launcher, launch};
+use psann_train::ranks::Ranks;
 use serde_json::Value;
 
 use crate::progress::Progress;
@@ -22,11 +24,36 @@ pub fn take_part(plan: &Plan, restarts: u32) -> Result<Part> {
     let lookup = |name: &str| std::env::var(name).ok();
     follow_launcher(&lookup)?;
     let world = World::from_environment(&lookup)?;
-    let Some(ranks) = to_start(ranks_of(plan)?, &world)? else { return Ok(Part::Rank(world)) };
+    let asked = match ranks_of(plan)? {
+        None if world.launcher == Launcher::Nobody => default_ranks(plan)?,
+        asked => asked,
+    };
+    let Some(ranks) = to_start(asked, &world)? else { return Ok(Part::Rank(world)) };
     let options = LaunchOptions { restarts, ..LaunchOptions::this_program(ranks)? };
     // The launcher hears signals by itself and passes them on.
     let observer = Progress::new(Stop::default());
     launch(&options, &mut std::io::stderr(), &observer).map(Part::Launched)
+}
+
+/// Starts `ranks` processes of this command, each on cores of its own where there are enough, unless a launcher did.
+pub fn start_ranks(ranks: usize) -> Result<Part> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    follow_launcher(&lookup)?;
+    let world = World::from_environment(&lookup)?;
+    let Some(ranks) = to_start(Some(ranks), &world)? else { return Ok(Part::Rank(world)) };
+    let pin = std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= ranks);
+    let options = LaunchOptions { restarts: 0, pin, ..LaunchOptions::this_program(ranks)? };
+    launch(&options, &mut std::io::stderr(), &Progress::new(Stop::default())).map(Part::Launched)
+}
+
+/// Joins the other ranks of `world`, on the device that the plan trains on.
+pub fn join(plan: &Plan, world: World) -> Result<Ranks> {
+    let training = plan.stages.iter().find(|stage| stage.kind == "pretrain");
+    let device = match training {
+        Some(stage) => PretrainOptions::parse(&stage.options)?.device(world.local_rank)?,
+        None => PretrainOptions::default().device(world.local_rank)?,
+    };
+    Ranks::join(world, device)
 }
 
 /// The number of processes that a plan asks for, if it does.
@@ -44,6 +71,13 @@ fn ranks_of(plan: &Plan) -> Result<Option<usize>> {
         }
     }
     Ok(asked.map(|(_, ranks)| ranks))
+}
+
+/// One process per GPU, where there are several.
+fn default_ranks(plan: &Plan) -> Result<Option<usize>> {
+    let Some(stage) = plan.stages.iter().find(|stage| stage.kind == "pretrain") else { return Ok(None) };
+    let ranks = PretrainOptions::parse(&stage.options)?.default_ranks() as usize;
+    Ok((ranks > 1).then_some(ranks))
 }
 
 /// How many processes to start; none where a launcher did.

@@ -19,6 +19,8 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Progress {
     stop: Stop,
     live: bool,
+    /// The other ranks say what the first one says: only it speaks.
+    speaks: bool,
     tasks: Mutex<BTreeMap<String, Task>>,
 }
 
@@ -36,7 +38,12 @@ impl Progress {
     /// Chooses the display by what standard error is.
     pub fn new(stop: Stop) -> Self {
         let live = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
-        Self { stop, live, tasks: Mutex::new(BTreeMap::new()) }
+        Self { stop, live, speaks: true, tasks: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// That of one of several processes.
+    pub fn of_rank(stop: Stop, rank: usize) -> Self {
+        Self { speaks: rank == 0, ..Self::new(stop) }
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Task>> {
@@ -86,6 +93,9 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: Event) {
+        if !self.speaks {
+            return;
+        }
         match event {
             Event::Note(text) => self.line(&text),
             Event::Warning(text) => self.line(&format!("warning: {text}")),

@@ -182,6 +182,9 @@ pub trait BatchStream: Send {
     /// Where the stream stands now; of one rank of several, its own rows ([`Cursor::merge`]).
     fn cursor(&self) -> Cursor;
 
+    /// Global batches drawn so far: those served and those left out.
+    fn drawn(&self) -> u64;
+
     /// Goes to where `cursor`, which holds all rows of the run, was taken. On failure the stream stays where it was.
     ///
     /// # Errors

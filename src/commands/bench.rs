@@ -12,12 +12,15 @@ use psann_eval::bench::{GenerateBenchOptions, generate_bench};
 use psann_torch::distributed::SlowLink;
 use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
 use psann_train::executor::Recompute;
+use psann_train::launch::Exit;
 use psann_train::options::ActivationCheckpointing;
+use psann_train::ranks::Ranks;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchTrainArgs, Checkpointing, ShardingMode};
 use crate::display::{self, Failure};
+use crate::launch::{self, Part};
 
 /// Runs a bench and prints its report.
 pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
@@ -40,9 +43,12 @@ fn train(args: &BenchTrainArgs) -> Result<(), Failure> {
 }
 
 fn fsdp(args: &BenchFsdpArgs) -> Result<(), Failure> {
-    let rank: usize = std::env::var("RANK").unwrap().parse().unwrap();
-    let port = std::env::var("MASTER_PORT").unwrap().parse().unwrap();
-    let (ranks, _store) = psann_train::ranks::join_cpu(rank, args.ranks as usize, port)?;
+    let world = match launch::start_ranks(args.ranks as usize)? {
+        Part::Rank(world) => world,
+        Part::Launched(Exit { code: 0, .. }) => return Ok(()),
+        Part::Launched(exit) => return Err(Failure::Ranks(exit)),
+    };
+    let ranks = Ranks::on_cpu(world)?.group;
     let ranks: Arc<dyn Collective> = match args.link {
         Some(gigabits) => Arc::new(SlowLink::new(ranks, gigabits * 1e9)),
         None => ranks,

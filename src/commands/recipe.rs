@@ -12,7 +12,7 @@ use crate::cli::{RecipeArgs, RecipeCommand};
 use crate::display::{self, Failure};
 use crate::launch::{self, Part};
 use crate::progress::Progress;
-use crate::run::{self, Start, overview};
+use crate::run::{self, Request, Start, overview};
 use crate::stop::Stop;
 
 /// Lists parameters, shows the plan, or runs it.
@@ -29,22 +29,28 @@ pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
         Part::Launched(Exit { code: 0, .. }) => return Ok(()),
         Part::Launched(exit) => return Err(Failure::Ranks(exit)),
     };
-    let observer = Progress::new(Stop::listen()?);
-    if world.rank == 0 {
-        for note in &evaluated.notes {
-            observer.event(Event::Warning(note.clone()));
-        }
+    let observer = Progress::of_rank(Stop::listen()?, world.rank);
+    for note in &evaluated.notes {
+        observer.event(Event::Warning(note.clone()));
     }
     if args.plan {
         display::result(&overview::text(&evaluated.plan, &args.runs)?);
         return Ok(());
     }
+    let ranks = launch::join(&evaluated.plan, world)?;
     let start = match (args.fresh, args.resume) {
         (true, _) => Start::Fresh,
         (_, true) => Start::Resume,
         _ => Start::Continue,
     };
-    let directory = run::run(&evaluated.plan, recipe.source(), &args.runs, start, &observer)?;
+    let directory = run::run(&Request {
+        plan: &evaluated.plan,
+        recipe: recipe.source(),
+        runs: &args.runs,
+        start,
+        ranks: &ranks,
+        observer: &observer,
+    })?;
     observer.event(Event::Note(format!("run complete: {}", directory.path().display())));
     if evaluated.plan.stages.iter().any(|stage| stage.kind == "pretrain") {
         observer

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use psann_core::plan::{Plan, Stage};
 use psann_core::{Error, Event, Observer, Result};
+use psann_train::ranks::Ranks;
 use serde_json::Value;
 
 pub use directory::RunDirectory;
@@ -34,16 +35,38 @@ pub enum Start {
     Fresh,
 }
 
-/// Runs every stage of `plan` that is not finished, below `runs`/NAME.
-pub fn run(plan: &Plan, recipe: &str, runs: &Path, start: Start, observer: &dyn Observer) -> Result<RunDirectory> {
-    let directory = RunDirectory::open(runs, &plan.name)?;
-    if start == Start::Resume && !directory.exists_plan() {
+/// A run as its caller wants it.
+pub struct Request<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// Text of the recipe behind it.
+    pub recipe: &'a str,
+    /// Folder that holds the runs.
+    pub runs: &'a Path,
+    /// How to run.
+    pub start: Start,
+    /// The processes that work on it.
+    pub ranks: &'a Ranks,
+    /// Who hears of it.
+    pub observer: &'a dyn Observer,
+}
+
+/// Runs every stage of the plan that is not finished, below `runs`/NAME. With several ranks the first one does this, and
+/// the others join it for training.
+pub fn run(request: &Request<'_>) -> Result<RunDirectory> {
+    let Request { plan, observer, .. } = *request;
+    let directory = RunDirectory::open(request.runs, &plan.name)?;
+    if !request.ranks.is_first() {
+        follow(request, &directory)?;
+        return Ok(directory);
+    }
+    if request.start == Start::Resume && !directory.exists_plan() {
         return Err(Error::usage(format!("`{}` holds no run to resume", directory.path().display()))
             .hint("leave `--resume` out to start one"));
     }
     let _lock = directory.lock()?;
     let fingerprints = fingerprint::of_plan(plan)?;
-    if start == Start::Fresh {
+    if request.start == Start::Fresh && request.ranks.world.restart == 0 {
         for (stage, fingerprint) in plan.stages.iter().zip(&fingerprints) {
             directory.forget(stage, fingerprint)?;
             if let Some(corpus) = stages::corpus_elsewhere(stage) {
@@ -51,10 +74,10 @@ pub fn run(plan: &Plan, recipe: &str, runs: &Path, start: Start, observer: &dyn 
             }
         }
     }
-    directory.describe(plan, recipe, &fingerprints)?;
+    directory.describe(plan, request.recipe, &fingerprints)?;
     directory.set_status("running")?;
     observer.event(Event::Note(format!("run {} · plan {}", plan.name, fingerprint::short_plan(&fingerprints))));
-    let result = run_stages(plan, &directory, &fingerprints, observer);
+    let result = run_stages(request, &directory, &fingerprints);
     let status = match &result {
         Ok(()) => "complete".to_owned(),
         Err(error) if error.fault() == psann_core::error::Fault::Interrupted => "interrupted".to_owned(),
@@ -64,12 +87,44 @@ pub fn run(plan: &Plan, recipe: &str, runs: &Path, start: Start, observer: &dyn 
     result.map(|()| directory)
 }
 
-fn run_stages(
-    plan: &Plan,
-    directory: &RunDirectory,
-    fingerprints: &[Fingerprint],
-    observer: &dyn Observer,
-) -> Result<()> {
+/// What the first rank announces of a stage.
+fn topic(index: usize) -> String {
+    format!("stages/{index}")
+}
+
+/// Announced of a stage that all ranks work on now.
+const TOGETHER: &str = "together";
+/// Announced of a stage that is done, or that needs no other rank.
+const PASSED: &str = "passed";
+
+/// Stages that all ranks work on.
+fn is_shared(stage: &Stage) -> bool {
+    stage.kind == "pretrain"
+}
+
+/// What a rank other than the first does: joins it where it asks for that, and leaves after the last such stage.
+fn follow(request: &Request<'_>, directory: &RunDirectory) -> Result<()> {
+    let Request { plan, ranks, observer, .. } = *request;
+    let last = plan.stages.iter().rposition(is_shared).map_or(0, |index| index + 1);
+    let mut fingerprints = None;
+    for (index, stage) in plan.stages[..last].iter().enumerate() {
+        if ranks.hear(&topic(index))? != TOGETHER {
+            continue;
+        }
+        // Only now: the identity of the data may follow from what an earlier stage made.
+        let fingerprints = match &fingerprints {
+            Some(known) => known,
+            None => fingerprints.insert(fingerprint::of_plan(plan)?),
+        };
+        let folder = directory.stage_folder(stage, &fingerprints[index]);
+        let context = stages::Context { plan, index, directory, fingerprints, folder: &folder, ranks, observer };
+        stages::execute(stage, &context).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+    }
+    Ok(())
+}
+
+fn run_stages(request: &Request<'_>, directory: &RunDirectory, fingerprints: &[Fingerprint]) -> Result<()> {
+    let Request { plan, ranks, observer, .. } = *request;
     for (index, (stage, fingerprint)) in plan.stages.iter().zip(fingerprints).enumerate() {
         let place = format!("[{}/{}] {}", index + 1, plan.stages.len(), stage.name);
         let folder = directory.stage_folder(stage, fingerprint);
@@ -77,6 +132,7 @@ fn run_stages(
             && !stages::is_lost(stage, fingerprint)
         {
             observer.event(Event::Note(format!("{place}: done before · {}", record.summary)));
+            ranks.announce(&topic(index), PASSED)?;
             continue;
         }
         if observer.stop_requested() {
@@ -86,9 +142,15 @@ fn run_stages(
             .map_err(|e| Error::new(format!("cannot create `{}`", folder.display())).because(e))?;
         observer.event(Event::Note(format!("{place}: {}", folder.display())));
         let started = Instant::now();
-        let context = stages::Context { plan, index, directory, fingerprints, folder: &folder, observer };
+        if is_shared(stage) {
+            ranks.announce(&topic(index), TOGETHER)?;
+        }
+        let context = stages::Context { plan, index, directory, fingerprints, folder: &folder, ranks, observer };
         let outcome =
             stages::execute(stage, &context).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+        if !is_shared(stage) {
+            ranks.announce(&topic(index), PASSED)?;
+        }
         let seconds = started.elapsed().as_secs_f64();
         RunDirectory::finish(&folder, stage, fingerprint, &outcome, seconds)?;
         observer.event(Event::Note(format!("{place}: {} · {}", outcome.summary, crate::display::seconds(seconds))));

@@ -13,6 +13,7 @@ use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
 use psann_train::export::Format;
+use psann_train::ranks::Ranks;
 use psann_train::reference::{self, TokenizerFiles};
 use psann_train::{Job, PretrainOptions};
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub struct Context<'a> {
     pub fingerprints: &'a [Fingerprint],
     /// The stage's own folder.
     pub folder: &'a Path,
+    /// The processes that work on the run.
+    pub ranks: &'a Ranks,
     /// Who hears of it.
     pub observer: &'a dyn Observer,
 }
@@ -65,6 +68,18 @@ impl Context<'_> {
     /// The tokens of `text`; counted once, and kept beside the tokenizer.
     fn count(&self, text: &TrainingText, tokenizer: &Arc<dyn Tokenizer>, sequence: u64) -> Result<TokenCounts> {
         count_tokens(text, tokenizer, sequence as usize, &self.input("tokenizer")?, self.observer)
+    }
+
+    /// Lets the first rank do `work` before the others, who then find what it kept.
+    fn first_before_others<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.ranks.is_first() {
+            self.ranks.group.barrier()?;
+        }
+        let done = work()?;
+        if self.ranks.is_first() {
+            self.ranks.group.barrier()?;
+        }
+        Ok(done)
     }
 }
 
@@ -133,9 +148,10 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let mut options = PretrainOptions::parse(&stage.options)?;
     let (text, tokenizer) = (context.training_text()?, context.tokenizer()?);
     options.model = Some(with_vocabulary(&options.model()?, tokenizer.vocabulary()));
-    let parts = options.components()?;
+    let Ranks { device, group, .. } = context.ranks;
+    let parts = options.components_on(options.placement(*device, Arc::clone(group)))?;
     tokenizer::check_vocabulary(tokenizer.vocabulary(), parts.model.vocabulary() as usize)?;
-    let loader = data::loader_options(&options, parts.sharder.ranks().rank(), parts.sharder.ranks().size());
+    let loader = data::loader_options(&options, group.rank(), group.size());
     let held_out = HeldOutOptions {
         seq_len: loader.seq_len,
         rows: loader.rows,
@@ -151,7 +167,10 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         Vec::new()
     };
     let epoch_tokens = match options.epochs {
-        Some(_) => Some(context.count(&text, &tokenizer, options.seq_len)?.tokens),
+        Some(_) => {
+            let counted = context.first_before_others(|| context.count(&text, &tokenizer, options.seq_len))?;
+            Some(counted.tokens)
+        }
         None => None,
     };
     let stream = Loader::new(&text, tokenizer, loader)?;
@@ -167,7 +186,7 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         validation,
         epoch_tokens,
         directory: context.folder,
-        device: options.device(0)?,
+        device: *device,
         observer: context.observer,
         identity: json!({ "fingerprint": context.fingerprints[context.index] }),
     })?;

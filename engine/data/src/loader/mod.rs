@@ -299,6 +299,10 @@ impl BatchStream for Loader {
         Cursor::new(self.batches, self.drawn, self.options.skip.clone(), rows)
     }
 
+    fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
     fn seek(&mut self, cursor: &Cursor) -> Result<()> {
         let rows = self.mine(cursor)?;
         let recipe = &self.recipe;

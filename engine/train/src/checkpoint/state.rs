@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use psann_core::plan::Component;
-use psann_core::tokens::Cursor;
+use psann_core::tokens::{Cursor, Skip};
 use psann_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,9 +31,9 @@ pub struct State {
     /// Moves that the optimizer made; fewer than steps where guards left some out.
     #[serde(default)]
     pub updates: u64,
-    /// Batches that guards left out: ranges of their 1-based numbers, both ends included.
+    /// Batches that guards left out.
     #[serde(default)]
-    pub skipped: Vec<(u64, u64)>,
+    pub left_out: Vec<Skip>,
     /// What the guards remember.
     #[serde(default)]
     pub guard: Value,

@@ -21,7 +21,7 @@ fn state(step: u64) -> State {
         loss: 2.5,
         seed: 7,
         updates: step,
-        skipped: Vec::new(),
+        left_out: Vec::new(),
         guard: serde_json::Value::Null,
         cursor: Cursor { batches: step, rows: Vec::new(), hash: "00".into(), ..Cursor::default() },
         model: Component::new(PluginKind::Model, "none"),

@@ -39,9 +39,6 @@ pub struct PretrainOptions {
     /// on with another number of them.
     #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub ranks: Option<u64>,
-    /// How often processes are started again from the last checkpoint after one of them died.
-    #[schemars(extend("x-effect-free" = true))]
-    pub restarts: u64,
     /// Length of the run in optimizer steps; or give `tokens` or `epochs`.
     pub steps: Option<Count>,
     /// Length of the run in tokens; rounded up to whole steps.
@@ -119,7 +116,6 @@ impl Default for PretrainOptions {
             optimizer: Component::new(PluginKind::Optimizer, "adamw"),
             sharder: None,
             ranks: None,
-            restarts: 3,
             steps: None,
             tokens: None,
             epochs: None,
@@ -291,12 +287,12 @@ impl PretrainOptions {
         Ok(steps)
     }
 
-    /// Processes that train together when nobody else says so: one per GPU, or one.
-    pub fn ranks(&self) -> u64 {
-        self.ranks.unwrap_or_else(|| match self.device {
+    /// Processes that train together when nobody says how many: one per GPU, or one.
+    pub fn default_ranks(&self) -> u64 {
+        match self.device {
             DeviceChoice::Cpu => 1,
             DeviceChoice::Auto | DeviceChoice::Cuda => tch::Cuda::device_count().max(1) as u64,
-        })
+        }
     }
 
     /// Parts that walk through the blocks together in a run of `ranks` processes; 0 for all.

@@ -56,19 +56,6 @@ fn part(batch: &TokenBatch, first: usize, rows: usize, device: Device) -> Result
     Ok(MicroBatch { ids: tensor(&ids)?, labels: tensor(&labels)?, documents })
 }
 
-/// The rows of a batch of all ranks that belong to one: those whose number modulo `ranks` is `rank`.
-pub fn of_rank(batch: &TokenBatch, rank: usize, ranks: usize) -> TokenBatch {
-    let mine = |values: &[u32]| -> Vec<u32> {
-        values.chunks_exact(batch.columns).skip(rank).step_by(ranks.max(1)).flatten().copied().collect()
-    };
-    TokenBatch {
-        rows: (batch.rows + ranks.max(1) - 1 - rank) / ranks.max(1),
-        columns: batch.columns,
-        tokens: mine(&batch.tokens),
-        documents: batch.documents.as_deref().map(mine),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,14 +83,6 @@ mod tests {
         let parts = micro_batches(&batch, 1, Device::Cpu).unwrap();
         assert_eq!(values(&parts[0].labels), [6, IGNORED, 8]);
         assert_eq!(values(parts[0].documents.as_ref().unwrap()), [0, 0, 1]);
-    }
-
-    #[test]
-    fn ranks_take_turns_at_the_rows() {
-        let batch = TokenBatch { rows: 3, columns: 2, tokens: (0..6).collect(), documents: Some(vec![0; 6]) };
-        let first = of_rank(&batch, 0, 2);
-        assert_eq!((first.rows, first.tokens, first.documents), (2, vec![0, 1, 4, 5], Some(vec![0; 4])));
-        assert_eq!((of_rank(&batch, 1, 2).rows, of_rank(&batch, 3, 4).rows), (1, 0));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use psann_core::tokens::BatchStream;
+use psann_core::tokens::{BatchStream, RowSources};
 use psann_core::{Collective, Error, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::guard::Fired;
 use crate::files;
@@ -16,21 +16,20 @@ use crate::files;
 pub const FILE: &str = "guards.jsonl";
 
 /// What the rows of the last batch are made of, of all ranks.
-pub fn rows(_stream: &dyn BatchStream, ranks: &dyn Collective) -> Result<Vec<Value>> {
-    let mine: Vec<Value> = Vec::new();
-    let bytes = serde_json::to_vec(&mine).map_err(|e| Error::new("cannot tell of the data").because(e))?;
+pub fn rows(stream: &dyn BatchStream, ranks: &dyn Collective) -> Result<Vec<RowSources>> {
+    let bytes = serde_json::to_vec(&stream.sources()).map_err(|e| Error::new("cannot tell of the data").because(e))?;
     let mut all = Vec::new();
     for bytes in ranks.share(&bytes)? {
-        let of_rank: Vec<Value> =
+        let of_rank: Vec<RowSources> =
             serde_json::from_slice(&bytes).map_err(|e| Error::new("a rank tells nonsense of its data").because(e))?;
         all.extend(of_rank);
     }
-    all.sort_by_key(|row| row["row"].as_u64());
+    all.sort_by_key(|row| row.row);
     Ok(all)
 }
 
 /// Appends a line, unless it is there: a resumed run may come by the same step again.
-pub fn append(directory: &Path, step: u64, batch: u64, fired: &Fired, rows: &[Value]) -> Result<()> {
+pub fn append(directory: &Path, step: u64, batch: u64, fired: &Fired, rows: &[RowSources]) -> Result<()> {
     let path = directory.join(FILE);
     let line = json!({ "step": step, "batch": batch, "guard": fired.json(), "rows": rows }).to_string();
     let known = match fs::read_to_string(&path) {

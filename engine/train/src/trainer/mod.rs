@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use psann_core::collective::{Collective, sum_values};
-use psann_core::tokens::{BatchStream, TokenBatch};
+use psann_core::tokens::{BatchStream, Skip, TokenBatch};
 use psann_core::{Error, Event, Model, Observer, Optimizer, Result, Sharder};
 use psann_torch::{memory, threads};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ use crate::checkpoint::{Checkpoints, Content, State, VERSION};
 use crate::executor::{Executor, MicroBatch};
 use crate::metrics::Metrics;
 use crate::options::PretrainOptions;
-pub use batches::{micro_batches, of_rank};
+pub use batches::micro_batches;
 use guard::{Fired, Guard, Policy};
 use step::{Moment, Outcome, Stepper, mixed};
 
@@ -44,7 +44,7 @@ pub struct Job<'a> {
     pub device: Device,
     /// The batches of this rank.
     pub stream: Box<dyn BatchStream>,
-    /// Held-out batches of all ranks; none for no validation.
+    /// Held-out batches of this rank, as many as of any other; none for no validation.
     pub validation: Vec<TokenBatch>,
     /// Tokens of one pass over the text, for runs whose length is given in epochs.
     pub epoch_tokens: Option<u64>,
@@ -109,10 +109,8 @@ struct Trainer<'a> {
     step: u64,
     /// Moves made; fewer than steps where guards left some out.
     updates: u64,
-    /// Batches drawn.
-    drawn: u64,
-    /// Batches that guards left out, as ranges of their 1-based numbers, both ends included.
-    left_out: Vec<(u64, u64)>,
+    /// Batches that guards left out.
+    left_out: Vec<Skip>,
     tokens: u64,
     loss: f64,
     validation_loss: Option<f64>,
@@ -147,7 +145,6 @@ impl<'a> Trainer<'a> {
             job.observer.event(Event::Note(format!("goes on from step {step} of {total}")));
         }
         let first = ranks.rank() == 0;
-        job.validation = job.validation.iter().map(|batch| of_rank(batch, ranks.rank(), ranks.size())).collect();
         let mut trainer = Self {
             device: job.device,
             stepper: Stepper { executor, clip: options.clip, label_smoothing: options.label_smoothing },
@@ -161,8 +158,7 @@ impl<'a> Trainer<'a> {
             total,
             step,
             updates: found.as_ref().map_or(0, |(state, _)| state.updates),
-            drawn: found.as_ref().map_or(0, |(state, _)| state.cursor.batches),
-            left_out: found.as_ref().map_or_else(Vec::new, |(state, _)| state.skipped.clone()),
+            left_out: found.as_ref().map_or_else(Vec::new, |(state, _)| state.left_out.clone()),
             tokens: found.as_ref().map_or(0, |(state, _)| state.tokens),
             loss: found.as_ref().map_or(f64::NAN, |(state, _)| state.loss),
             validation_loss: None,
@@ -265,29 +261,22 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The next batch that was not left out.
     fn next_batch(&mut self) -> Result<TokenBatch> {
-        loop {
-            let batch = self.job.stream.next_batch()?;
-            self.drawn += 1;
-            if self.left_out.iter().any(|(first, last)| (*first..=*last).contains(&self.drawn)) {
-                continue;
-            }
-            if batch.columns as u64 != self.job.options.seq_len + 1 {
-                return Err(Error::new(format!(
-                    "the data stream gives rows of {} tokens, a sequence of {} needs one more than its length",
-                    batch.columns, self.job.options.seq_len
-                )));
-            }
+        let batch = self.job.stream.next_batch()?;
+        if batch.columns as u64 == self.job.options.seq_len + 1 {
             return Ok(batch);
         }
+        Err(Error::new(format!(
+            "the data stream gives rows of {} tokens, a sequence of {} needs one more than its length",
+            batch.columns, self.job.options.seq_len
+        )))
     }
 
     /// Writes down why a guard fired, and on what data.
     fn tell_of_guard(&self, fired: &Fired, step: u64) -> Result<()> {
         let rows = guard_log::rows(self.job.stream.as_ref(), self.ranks.as_ref())?;
         if self.metrics.is_some() {
-            guard_log::append(self.job.directory, step, self.drawn, fired, &rows)?;
+            guard_log::append(self.job.directory, step, self.job.stream.drawn(), fired, &rows)?;
         }
         let what = match fired.policy {
             Policy::Ignore => "ignored",
@@ -307,16 +296,18 @@ impl<'a> Trainer<'a> {
             return Err(Error::new(format!("the run went back {} times and still goes wrong", self.left_out.len()))
                 .hint(format!("`{}` lists what was read each time; lower the learning rate", guard_log::FILE)));
         }
-        let bad = self.drawn;
+        let bad = self.job.stream.drawn();
         self.job.sharder.clear_gradients();
         let (state, folder) =
             install::go_back(&mut self.job)?.ok_or_else(|| Error::new("there is no checkpoint to go back to"))?;
-        let first = (bad + 1).saturating_sub(options.rewind_batches).max(state.cursor.batches + 1);
-        self.left_out.clone_from(&state.skipped);
-        self.left_out.push((first, bad));
+        let skip = Skip((bad + 1).saturating_sub(options.rewind_batches).max(state.cursor.drawn + 1), bad);
+        // Earlier ones are in the checkpoint's cursor; those since then are not.
+        self.left_out.push(skip);
+        for skip in &self.left_out {
+            self.job.stream.skip(*skip)?;
+        }
         self.guard = Guard::restore(options, &state.guard)?;
         (self.step, self.updates, self.tokens, self.loss) = (state.step, state.updates, state.tokens, state.loss);
-        self.drawn = state.cursor.batches;
         if self.metrics.is_some() {
             self.metrics = Some(Metrics::open(self.job.directory, self.step)?);
         }
@@ -393,7 +384,7 @@ impl<'a> Trainer<'a> {
             loss: self.loss,
             seed: self.job.options.seed,
             updates: self.updates,
-            skipped: self.left_out.clone(),
+            left_out: self.left_out.clone(),
             guard: self.guard.state(),
             cursor: self.job.stream.cursor(),
             model: self.job.options.model()?,

@@ -51,6 +51,10 @@ impl BatchStream for Breaking {
         self.0.cursor()
     }
 
+    fn drawn(&self) -> u64 {
+        self.0.drawn()
+    }
+
     fn seek(&mut self, cursor: &psann_core::tokens::Cursor) -> Result<()> {
         self.0.seek(cursor)
     }

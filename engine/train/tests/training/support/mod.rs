@@ -112,6 +112,10 @@ impl BatchStream for CountingStream {
         }
     }
 
+    fn drawn(&self) -> u64 {
+        self.batches
+    }
+
     fn seek(&mut self, cursor: &Cursor) -> Result<()> {
         if cursor.hash != self.hash {
             return Err(Error::new("the data changed"));

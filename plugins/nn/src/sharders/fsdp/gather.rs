@@ -89,7 +89,8 @@ impl Fsdp {
                 storage::refill(&weights.parameters[parameter])?;
             }
             parts.push(Rows {
-                whole: weights.parameters[parameter].shallow_clone(),
+                // An alias with a version counter of its own: to a kept graph, the refilled weights are those it saw.
+                whole: weights.parameters[parameter].data(),
                 own: computed(shard, &self.placement),
                 starts: self.starts[index].clone(),
             });
