@@ -15,5 +15,6 @@ mod training {
     mod golden;
     mod reference;
     mod resume;
+    mod sharded;
     mod support;
 }

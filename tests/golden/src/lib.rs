@@ -1,7 +1,10 @@
-//! Golden data: outputs of the reference software, and how to compare with them.
+//! Golden data: outputs of the reference software, and how to compare with them. And what tests of several floors need
+//! beside it: ranks as threads.
 //!
 //! A set is a folder below `tests/fixtures`. `PSANN_FIXTURES` names another folder of sets to test against.
 
+#[cfg(feature = "torch")]
+pub mod ranks;
 pub mod rows;
 #[cfg(feature = "torch")]
 mod tensors;
