@@ -28,7 +28,7 @@ fn main() {
         println!("cargo::error=psann needs libtorch 2.13.0; `{}` is another version", include.display());
         return;
     }
-    compiler(&include).file("csrc/shim.cpp").compile("psann_shim");
+    compiler(&include).files(["csrc/shim.cpp", "csrc/optimizers.cpp"]).compile("psann_shim");
     compiler(&include)
         .file("csrc/distributed.cpp")
         .flag("-isystem")
@@ -42,9 +42,10 @@ fn main() {
     // run on every processor.
     for (name, capability, flags) in INSTRUCTION_SETS.iter().take(if x86 { 3 } else { 1 }) {
         let mut build = compiler(&include);
-        build.file("csrc/kernels.cpp").define("CPU_CAPABILITY", *capability);
+        build.files(["csrc/kernels.cpp", "csrc/optimizer_kernels.cpp"]).define("CPU_CAPABILITY", *capability);
         build.define(&format!("CPU_CAPABILITY_{capability}"), None);
         build.define("PSANN_KERNELS", format!("psann_kernels_{name}").as_str());
+        build.define("PSANN_OPTIMIZER_KERNELS", format!("psann_optimizer_kernels_{name}").as_str());
         if x86 {
             build.define("PSANN_X86", None);
         }

@@ -305,53 +305,9 @@ void cross_entropy(float* logits, const int64_t* labels, float smoothing, float 
   });
 }
 
-void adamw(float* value, const float* gradient, float* first, float* second, AdamW s, int64_t count) {
-  at::parallel_for(0, (count + 4095) / 4096, 4, [&](int64_t begin, int64_t end) {
-    const Vec scale(s.gradient_scale), beta1(s.beta1), beta2(s.beta2), one1(s.one_minus_beta1), one2(s.one_minus_beta2);
-    const Vec root(s.root_correction), eps(s.eps), rate(s.rate_over_correction), decay(s.decay);
-    for (int64_t i = begin * 4096; i < std::min(count, end * 4096); i += kLanes) {
-      const int64_t n = std::min(kLanes, count - i);
-      const Vec g = load(gradient + i, n) * scale;
-      const Vec old = load(first + i, n);
-      const Vec m = old + one1 * (g - old);
-      const Vec v = load(second + i, n) * beta2 + one2 * g * g;
-      const Vec step = m / (v.sqrt() / root + eps);
-      store(m, first + i, n);
-      store(v, second + i, n);
-      store(load(value + i, n) * decay - rate * step, value + i, n);
-    }
-  });
-}
-
-double squared_sum(const float* x, int64_t count) {
-  constexpr int64_t block = 1 << 15;
-  const int64_t blocks = (count + block - 1) / block;
-  std::vector<double> partials(blocks, 0.0);
-  at::parallel_for(0, blocks, 4, [&](int64_t first, int64_t last) {
-    for (int64_t b = first; b < last; ++b) {
-      double sum = 0;
-      const int64_t end = std::min(count, (b + 1) * block);
-      // Short runs in fp32 keep the vector units busy; their sums are exact enough to add in double precision.
-      for (int64_t i = b * block; i < end; i += 512) {
-        Vec run(0.f);
-        for (int64_t j = i; j < std::min(end, i + 512); j += kLanes) {
-          const Vec value = load(x + j, std::min(kLanes, std::min(end, i + 512) - j));
-          run = run + value * value;
-        }
-        sum += horizontal_sum(run);
-      }
-      partials[b] = sum;
-    }
-  });
-  double sum = 0;
-  for (double partial : partials) sum += partial;
-  return sum;
-}
-
 }  // namespace
 
 extern const Kernels PSANN_KERNELS;
-const Kernels PSANN_KERNELS = {sine_forward, sine_backward, rms_forward,   rms_backward,
-                               rotate,       cross_entropy, adamw, squared_sum};
+const Kernels PSANN_KERNELS = {sine_forward, sine_backward, rms_forward, rms_backward, rotate, cross_entropy};
 
 }  // namespace psann

@@ -11,16 +11,6 @@ namespace psann {
 // g in y = A * exp(-d * g) * sin(f * z)
 enum class Decay : int { Abs = 0, Relu = 1, None = 2 };
 
-struct AdamW {
-  float rate_over_correction;  // lr / (1 - beta1^t)
-  float decay;                 // 1 - lr * weight_decay
-  float beta1, one_minus_beta1;
-  float beta2, one_minus_beta2;
-  float root_correction;  // sqrt(1 - beta2^t)
-  float eps;
-  float gradient_scale;
-};
-
 struct Kernels {
   // z, y: [rows, features]; amplitude, frequency, decay: [features], after softplus and bounds.
   void (*sine_forward)(const float* z, const float* amplitude, const float* frequency, const float* decay, Decay mode,
@@ -43,10 +33,11 @@ struct Kernels {
   // smooth [rows] the loss with it. Rows with a negative label become zero. `gradient` false leaves the logits undefined.
   void (*cross_entropy)(float* logits, const int64_t* labels, float smoothing, float scale, bool gradient, float* losses,
                         float* smooth, int64_t rows, int64_t classes);
-  void (*adamw)(float* value, const float* gradient, float* first, float* second, AdamW settings, int64_t count);
-  double (*squared_sum)(const float* x, int64_t count);
 };
 
 const Kernels& kernels();
+
+// What the processor has, as the index of a table among {default, AVX2, AVX-512}.
+int instruction_set();
 
 }  // namespace psann

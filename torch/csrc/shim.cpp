@@ -27,18 +27,25 @@ extern const Kernels psann_kernels_avx2;
 extern const Kernels psann_kernels_avx512;
 #endif
 
-const Kernels& kernels() {
-  static const Kernels* chosen = [] {
+int instruction_set() {
 #ifdef PSANN_X86
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
-      return &psann_kernels_avx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &psann_kernels_avx2;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    return 2;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
-    return &psann_kernels_default;
-  }();
-  return *chosen;
+  return 0;
+}
+
+const Kernels& kernels() {
+#ifdef PSANN_X86
+  static const Kernels* const tables[] = {&psann_kernels_default, &psann_kernels_avx2, &psann_kernels_avx512};
+#else
+  static const Kernels* const tables[] = {&psann_kernels_default};
+#endif
+  static const Kernels& chosen = *tables[instruction_set()];
+  return chosen;
 }
 
 namespace {
@@ -435,42 +442,6 @@ int psann_linear_cross_entropy(const Tensor* hidden, const Tensor* weight, const
     *hidden_gradient = psann::owned(result.hidden_gradient);
     *weight_gradient = psann::owned(result.weight_gradient);
     *losses = psann::owned(result.per_token);
-  });
-}
-
-int psann_adamw(Tensor* value, const Tensor* gradient, Tensor* first, Tensor* second, double rate, double beta1,
-                double beta2, double eps, double weight_decay, int64_t step, double gradient_scale) {
-  return psann::guarded([&] {
-    at::NoGradGuard no_grad;
-    const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
-    const double correction2 = 1 - std::pow(beta2, static_cast<double>(step));
-    if (psann::fused(*value) && psann::fused(*gradient) && value->is_contiguous() && first->is_contiguous() &&
-        second->is_contiguous()) {
-      const Tensor g = gradient->contiguous();
-      const psann::AdamW settings{static_cast<float>(rate / correction1), static_cast<float>(1 - rate * weight_decay),
-                                  static_cast<float>(beta1), static_cast<float>(1 - beta1), static_cast<float>(beta2),
-                                  static_cast<float>(1 - beta2), static_cast<float>(std::sqrt(correction2)),
-                                  static_cast<float>(eps), static_cast<float>(gradient_scale)};
-      psann::kernels().adamw(value->mutable_data_ptr<float>(), g.const_data_ptr<float>(), first->mutable_data_ptr<float>(),
-                             second->mutable_data_ptr<float>(), settings, value->numel());
-      return;
-    }
-    const Tensor g = gradient->to(first->scalar_type()) * gradient_scale;
-    first->lerp_(g, 1 - beta1);
-    second->mul_(beta2).addcmul_(g, g, 1 - beta2);
-    const Tensor denominator = second->sqrt().div_(std::sqrt(correction2)).add_(eps);
-    value->mul_(1 - rate * weight_decay).addcdiv_(*first, denominator, -rate / correction1);
-  });
-}
-
-int psann_squared_sum(const Tensor* x, double* sum) {
-  return psann::guarded([&] {
-    at::NoGradGuard no_grad;
-    if (psann::fused(*x) && x->is_contiguous()) {
-      *sum = psann::kernels().squared_sum(x->const_data_ptr<float>(), x->numel());
-    } else {
-      *sum = x->to(at::kDouble).square().sum().item<double>();
-    }
   });
 }
 

@@ -1,4 +1,4 @@
-//! The C interface of `csrc/shim.cpp`, made safe: every other module calls these wrappers only.
+//! The C interface of `csrc/shim.cpp`, made safe: every other module calls these wrappers, or those of its own unit.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -56,20 +56,6 @@ unsafe extern "C" {
         weight_gradient: *mut *mut Raw,
         losses: *mut *mut Raw,
     ) -> c_int;
-    fn psann_adamw(
-        value: *mut Raw,
-        gradient: *const Raw,
-        first: *mut Raw,
-        second: *mut Raw,
-        rate: f64,
-        beta1: f64,
-        beta2: f64,
-        eps: f64,
-        weight_decay: f64,
-        step: i64,
-        gradient_scale: f64,
-    ) -> c_int;
-    fn psann_squared_sum(x: *const Raw, sum: *mut f64) -> c_int;
     fn psann_bytes(x: *const Raw, data: *mut *const c_void, count: *mut i64) -> c_int;
     fn psann_storage_empty(x: *const Raw) -> c_int;
     fn psann_storage_refill(x: *const Raw) -> c_int;
@@ -217,40 +203,6 @@ pub fn linear_cross_entropy(
     // SAFETY: on success each entry is null or a new tensor that is ours.
     let [hidden_gradient, weight_gradient, per_token] = results.map(|pointer| unsafe { adopt(pointer) });
     Ok(crate::loss::Loss { sum, targets, hidden_gradient, weight_gradient, per_token })
-}
-
-/// See [`crate::optimizer::adamw_step`].
-pub fn adamw(
-    value: &mut Tensor,
-    gradient: &Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    settings: crate::optimizer::AdamW,
-) -> Result<()> {
-    // SAFETY: live tensors; the three that are written are borrowed mutably, and the caller checked shapes and dtypes.
-    check(unsafe {
-        psann_adamw(
-            value.as_mut_ptr(),
-            gradient.as_ptr(),
-            first.as_mut_ptr(),
-            second.as_mut_ptr(),
-            settings.lr,
-            settings.beta1,
-            settings.beta2,
-            settings.eps,
-            settings.weight_decay,
-            settings.step,
-            settings.gradient_scale,
-        )
-    })
-}
-
-/// See [`crate::optimizer::squared_sum`].
-pub fn squared_sum(x: &Tensor) -> Result<f64> {
-    let mut sum = 0.0;
-    // SAFETY: a live tensor borrowed for the call.
-    check(unsafe { psann_squared_sum(x.as_ptr(), &raw mut sum) })?;
-    Ok(sum)
 }
 
 /// See [`crate::bytes::of`].

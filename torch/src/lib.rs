@@ -10,7 +10,7 @@
 //! | [`norm`] | RMS norm |
 //! | [`rotary`] | rotary positions |
 //! | [`loss`] | vocabulary projection and cross-entropy, a few rows at a time |
-//! | [`optimizer`] | AdamW step, squared sums |
+//! | [`optimizer`] | steps of AdamW, 8-bit AdamW and Adafactor; stochastic rounding; squared sums |
 //! | [`bytes`], [`storage`] | a tensor's memory |
 //! | [`memory`], [`threads`] | what the process uses |
 //! | [`distributed`] | groups of processes |

@@ -1,12 +1,13 @@
-//! The arithmetic of optimizers: one pass over value, gradient and state instead of a dozen.
+//! AdamW with fp32 moments.
 
 use psann_core::{Error, Result};
 use tch::Tensor;
 
-use crate::ffi;
+use super::ffi;
 
-/// Settings of one AdamW step.
+/// Settings of one AdamW step; `psann_moments` in C++.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
 pub struct AdamW {
     /// Learning rate of this step.
     pub lr: f64,
@@ -18,10 +19,10 @@ pub struct AdamW {
     pub eps: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// 1-based number of this step.
-    pub step: i64,
     /// Factor on the gradient.
     pub gradient_scale: f64,
+    /// 1-based number of this step.
+    pub step: i64,
 }
 
 /// Moves `value` and its moments in place, in PyTorch's order: decay, moments, move. All are of one shape; moments fp32.
@@ -41,12 +42,18 @@ pub fn adamw_step(
             second.size()
         )));
     }
-    ffi::adamw(value, gradient, first, second, settings)
+    ffi::adamw(value, gradient, first, second, &settings)
 }
 
-/// Sum of squares in double precision; does not depend on the number of threads.
-pub fn squared_sum(x: &Tensor) -> Result<f64> {
-    ffi::squared_sum(x)
+/// The same step by ATen's own fused kernel, to be measured against. All tensors are contiguous fp32.
+pub fn aten_adamw_step(
+    value: &mut Tensor,
+    gradient: &mut Tensor,
+    first: &mut Tensor,
+    second: &mut Tensor,
+    settings: AdamW,
+) -> Result<()> {
+    ffi::aten_adamw(value, gradient, first, second, &settings)
 }
 
 #[cfg(test)]
@@ -86,18 +93,5 @@ mod tests {
                 assert!(difference < 1e-6, "{difference}");
             }
         }
-    }
-
-    #[test]
-    fn squared_sums_are_exact_enough_and_the_same_for_any_thread_count() {
-        tch::manual_seed(1);
-        let x = Tensor::randn([300_001], (Kind::Float, Device::Cpu));
-        let exact = f64::try_from(x.to_kind(Kind::Double).square().sum(Kind::Double)).unwrap();
-        let found = squared_sum(&x).unwrap();
-        assert!((found - exact).abs() < 1e-6 * exact);
-        let threads = crate::threads::get();
-        crate::threads::set(1);
-        assert_eq!(squared_sum(&x).unwrap(), found);
-        crate::threads::set(threads);
     }
 }
