@@ -108,7 +108,7 @@ impl Case {
             if expected.numel() == 0 {
                 continue;
             }
-            let (difference, allowed) = if expected.kind() == Kind::Int64 {
+            let (difference, allowed) = if matches!(expected.kind(), Kind::Int64 | Kind::Int | Kind::Uint8) {
                 let differing = expected.not_equal_tensor(found).to_kind(Kind::Double).mean(Kind::Double);
                 (number(&differing), *tolerance)
             } else {
@@ -274,7 +274,9 @@ mod tests {
         if std::env::var_os("PSANN_FIXTURES").is_some() {
             return;
         }
-        for kind in ["pieces", "model", "init", "train", "generate", "sampling"] {
+        for kind in
+            ["pieces", "model", "init", "train", "generate", "sampling", "optim", "optim8_bnb", "optim8_nearest"]
+        {
             assert!(!cases("psann", kind).is_empty(), "{kind}");
         }
     }

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::{Groups, check_betas};
+
 psann_core::register!(Optimizer, "adamw", AdamWOptions, AdamW::new);
 
 /// Adam with decoupled weight decay, in fp32.
@@ -36,16 +38,6 @@ impl Default for AdamWOptions {
     }
 }
 
-/// Which parameters weight decay shrinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Groups {
-    /// Weight matrices; not embeddings, norms, biases and activation vectors.
-    Matrices,
-    /// Everything, as in the reference.
-    All,
-}
-
 /// The optimizer and its state.
 #[derive(Debug)]
 pub struct AdamW {
@@ -59,10 +51,7 @@ const NAMES: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 impl AdamW {
     /// Refuses betas outside of [0, 1).
     pub fn new(options: AdamWOptions) -> Result<Self> {
-        let (first, second) = options.betas;
-        if !(0.0..1.0).contains(&first) || !(0.0..1.0).contains(&second) {
-            return Err(Error::usage(format!("`betas` are [{first}, {second}]; each must be at least 0 and below 1")));
-        }
+        check_betas(options.betas)?;
         Ok(Self { options, moments: BTreeMap::new() })
     }
 }
