@@ -43,10 +43,10 @@ uint32_t bits_of(float x) {
   return bits;
 }
 
-float of_bits(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
+uint64_t bits_of(double x) {
+  uint64_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  return bits;
 }
 
 // ---- AdamW -------------------------------------------------------------------------------------------------------
@@ -72,59 +72,65 @@ void adamw(float* value, const float* gradient, float* first, float* second, Ada
 // ---- AdamW with states of 8 bits ---------------------------------------------------------------------------------
 
 // The place of the nearest value, counted from zero; NaN gives some place.
-inline uint32_t nearest(float x, const uint32_t* bins) {
+inline int32_t nearest(double x, const uint32_t* bins) {
+  constexpr uint64_t behind = (uint64_t(1) << kKeyShift) - 1;
+  const double magnitude = std::fabs(x);
+  const double most = magnitude < 1.0 ? magnitude : 1.0;
+  const uint64_t bits = bits_of(most > kLeast ? most : kLeast) - kLeastBits;
+  const uint32_t key = static_cast<uint32_t>(bits >> kKeyShift) * 2 + ((bits & behind) != 0 ? 1u : 0u);
+  const uint32_t bin = bins[key >> kBinShift];
   constexpr uint32_t low = (1u << kBinShift) - 1;
-  const uint32_t bits = std::min(std::max(bits_of(x) & 0x7fffffffu, kLeastBits), kMostBits);
-  const uint32_t bin = bins[(bits - kLeastBits) >> kBinShift];
-  return (bin >> 24) + ((bits & low) > (bin & low) ? 1u : 0u);
+  return static_cast<int32_t>((bin >> 24) + ((key & low) > (bin & low) ? 1u : 0u));
 }
 
-// One block of kCodeBlock elements; the loops are written for the compiler's vectoriser.
+// One block of kCodeBlock elements; the loops are written for the compiler's vectoriser. Moments are fp64 between two
+// roundings to codes: gradients often have few bits, so their quotients crowd around midpoints, and which side they fall on
+// must not be a matter of fp32's last place.
 template <bool decay_after>
 void adamw8bit_block(float* __restrict value, const float* __restrict gradient, uint8_t* __restrict first,
                      float* first_scale, uint8_t* __restrict second, float* second_scale, const CodeMap& signed_map,
-                     const CodeMap& unsigned_map, const AdamW& s) {
-  alignas(64) float m[kCodeBlock], v[kCodeBlock];
-  const float old_first = *first_scale, old_second = *second_scale;
+                     const CodeMap& unsigned_map, const Adam8bit& s) {
+  alignas(64) double m[kCodeBlock], v[kCodeBlock];
+  const double keep_first = s.beta1 * *first_scale, keep_second = s.beta2 * *second_scale;
   const float* __restrict signed_values = signed_map.values;
   const float* __restrict unsigned_values = unsigned_map.values;
-  float most_first = 0, most_second = 0;
+  double most_first = 0, most_second = 0;
 #pragma omp simd reduction(max : most_first, most_second)
   for (int64_t i = 0; i < kCodeBlock; ++i) {
-    const float g = gradient[i] * s.gradient_scale;
-    const float new_first = signed_values[first[i]] * old_first * s.beta1 + s.one_minus_beta1 * g;
-    const float new_second = unsigned_values[second[i]] * old_second * s.beta2 + s.one_minus_beta2 * g * g;
-    // A gradient that is no number, or whose square is none, leaves the weight alone and empties its state.
-    const bool sound = (bits_of(new_second) & 0x7f800000u) != 0x7f800000u;
-    const float kept_first = sound ? new_first : 0.f, kept_second = sound ? new_second : 0.f;
+    const double g = gradient[i] * s.gradient_scale;
+    const double new_first = signed_values[first[i]] * keep_first + s.one_minus_beta1 * g;
+    const double new_second = unsigned_values[second[i]] * keep_second + s.one_minus_beta2 * g * g;
+    // A gradient that is no number, or whose square fp32 cannot hold, leaves the weight alone and empties its state.
+    const bool sound = new_second <= 3.4028234663852886e38;
+    const double kept_first = sound ? new_first : 0.0, kept_second = sound ? new_second : 0.0;
     m[i] = kept_first;
     v[i] = kept_second;
-    most_first = std::max(most_first, std::fabs(kept_first));
-    most_second = std::max(most_second, kept_second);
+    const double magnitude = std::fabs(kept_first);
+    most_first = most_first > magnitude ? most_first : magnitude;
+    most_second = most_second > kept_second ? most_second : kept_second;
     const float old = value[i];
-    const float step = s.rate_over_correction * kept_first / (std::sqrt(kept_second) + s.eps);
+    const float step = s.rate * static_cast<float>(kept_first) / (std::sqrt(static_cast<float>(kept_second)) + s.eps);
     const float moved = decay_after ? (old - step) * s.decay : old * s.decay - step;
     value[i] = sound ? moved : old;
   }
-  *first_scale = most_first;
-  *second_scale = most_second;
-  const float by_first = most_first > 0 ? most_first : 1.f, by_second = most_second > 0 ? most_second : 1.f;
+  *first_scale = static_cast<float>(most_first);
+  *second_scale = static_cast<float>(most_second);
+  const double by_first = most_first > 0 ? 1 / most_first : 1, by_second = most_second > 0 ? 1 / most_second : 1;
   const uint32_t* __restrict signed_bins = signed_map.bins;
   const uint32_t* __restrict unsigned_bins = unsigned_map.bins;
 #pragma omp simd
   for (int64_t i = 0; i < kCodeBlock; ++i) {
-    const float x = m[i] / by_first;
-    const int32_t negative = static_cast<int32_t>(bits_of(x) >> 31);
+    const int32_t place = nearest(m[i] * by_first, signed_bins);
     // -1 has no code of its own, and what is below zero never becomes zero.
-    const int32_t place = std::max(static_cast<int32_t>(nearest(x, signed_bins)), negative);
-    first[i] = static_cast<uint8_t>(negative != 0 ? 127 - std::min(place, 127) : 127 + place);
-    second[i] = static_cast<uint8_t>(nearest(v[i] / by_second, unsigned_bins));
+    const int32_t below = 127 - std::max(std::min(place, 127), 1);
+    first[i] = static_cast<uint8_t>(std::signbit(m[i]) ? below : 127 + place);
+    second[i] = static_cast<uint8_t>(nearest(v[i] * by_second, unsigned_bins));
   }
 }
 
 template <bool decay_after>
 void adamw8bit_blocks(float* value, const float* gradient, uint8_t* first, float* first_scale, uint8_t* second,
-                      float* second_scale, const CodeMap& signed_map, const CodeMap& unsigned_map, const AdamW& s,
+                      float* second_scale, const CodeMap& signed_map, const CodeMap& unsigned_map, const Adam8bit& s,
                       int64_t begin, int64_t end, int64_t count) {
   for (int64_t block = begin; block < end; ++block) {
     const int64_t at = block * kCodeBlock, n = std::min(kCodeBlock, count - at);
@@ -150,10 +156,8 @@ void adamw8bit_blocks(float* value, const float* gradient, uint8_t* first, float
 }
 
 void adamw8bit(float* value, const float* gradient, uint8_t* first, float* first_scale, uint8_t* second,
-               float* second_scale, CodeMap signed_map, CodeMap unsigned_map, AdamW s, bool decay_after, int64_t count) {
-  // With numerator and denominator times the root of the correction, an element costs one division less.
-  s.rate_over_correction *= s.root_correction;
-  s.eps *= s.root_correction;
+               float* second_scale, CodeMap signed_map, CodeMap unsigned_map, Adam8bit s, bool decay_after,
+               int64_t count) {
   at::parallel_for(0, (count + kCodeBlock - 1) / kCodeBlock, 64, [&](int64_t begin, int64_t end) {
     if (decay_after) {
       adamw8bit_blocks<true>(value, gradient, first, first_scale, second, second_scale, signed_map, unsigned_map, s,

@@ -18,21 +18,34 @@ struct AdamW {
   float gradient_scale;
 };
 
+// With numerator and denominator of the move times the root of the second correction, which saves a division.
+struct Adam8bit {
+  double beta1, one_minus_beta1;
+  double beta2, one_minus_beta2;
+  double gradient_scale;
+  float rate;   // lr * sqrt(1 - beta2^t) / (1 - beta1^t)
+  float eps;    // eps * sqrt(1 - beta2^t)
+  float decay;  // 1 - lr * weight_decay
+};
+
 // Elements that share one scale.
 constexpr int64_t kCodeBlock = 256;
 
 // One of the two maps between codes and values in [-1, 1].
 struct CodeMap {
   const float* values;  // 256, ascending
-  // By the leading bits of |x|, see kBinShift: the place of the nearest value counted from zero, in the top byte, and the
-  // trailing bits that x must exceed to be nearer to the next one.
+  // By the leading bits of a key, see below: the place of the nearest value counted from zero, in the top byte, and the
+  // trailing bits that the key must exceed to be nearer to the next one.
   const uint32_t* bins;
 };
 
-// |x| below 2^-24 is nearest to zero on both maps; from there, 128 bins per power of two hold one midpoint at most.
-constexpr int kBinShift = 16;
-constexpr uint32_t kLeastBits = (127u - 24) << 23, kMostBits = 127u << 23;
-constexpr uint32_t kBins = ((kMostBits - kLeastBits) >> kBinShift) + 1;
+// The key of a magnitude in fp64 orders it exactly against every midpoint between two values, which has 25 significant
+// bits: the exponent, those bits, and whether there is anything behind them. What is below 2^-24 is nearest to zero on both
+// maps; from there 128 bins per power of two hold one midpoint at most.
+constexpr int kKeyShift = 27, kBinShift = 19;
+constexpr double kLeast = 0x1p-24;
+constexpr uint64_t kLeastBits = uint64_t(1023 - 24) << 52;
+constexpr int64_t kBins = 24 * 128 + 1;
 
 // A second moment that is the product of a row and a column, and the move that follows from it.
 struct Factored {
@@ -46,7 +59,7 @@ struct OptimizerKernels {
   void (*adamw)(float* value, const float* gradient, float* first, float* second, AdamW settings, int64_t count);
   // Codes in blocks of kCodeBlock elements, the last perhaps shorter; one scale per block.
   void (*adamw8bit)(float* value, const float* gradient, uint8_t* first, float* first_scale, uint8_t* second,
-                    float* second_scale, CodeMap signed_map, CodeMap unsigned_map, AdamW settings, bool decay_after,
+                    float* second_scale, CodeMap signed_map, CodeMap unsigned_map, Adam8bit settings, bool decay_after,
                     int64_t count);
   // Sums of (scale * x)^2 + added over each row and each column of x [rows, columns].
   void (*squares)(const float* x, float scale, double added, double* of_rows, double* of_columns, int64_t rows,

@@ -101,10 +101,12 @@ fn composed_step(
     let s = settings;
     let correction1 = 1.0 - s.beta1.powi(s.step as i32);
     let root = (1.0 - s.beta2.powi(s.step as i32)).sqrt();
-    let g = gradient.to_kind(Kind::Float) * s.gradient_scale;
-    let first = decode(&SIGNED, &moments.first) * s.beta1 + &g * (1.0 - s.beta1);
-    let second = decode(&UNSIGNED, &moments.second) * s.beta2 + &g * (1.0 - s.beta2) * &g;
-    let sound = second.isfinite();
+    // The kernel keeps moments in fp64 between roundings to codes; bitsandbytes does not.
+    let kind = if rounding == Rounding::Nearest { Kind::Double } else { Kind::Float };
+    let g = gradient.to_kind(kind) * s.gradient_scale;
+    let first = decode(&SIGNED, &moments.first, kind) * s.beta1 + &g * (1.0 - s.beta1);
+    let second = decode(&UNSIGNED, &moments.second, kind) * s.beta2 + &g * (1.0 - s.beta2) * &g;
+    let sound = second.le(f64::from(f32::MAX));
     let none = second.zeros_like();
     let first = first.where_self(&sound, &none);
     let second = second.where_self(&sound, &none);
@@ -114,7 +116,7 @@ fn composed_step(
         Decay::Before => &*value * keep - step,
         Decay::After => (&*value - step) * keep,
     };
-    let moved = moved.where_self(&sound, value);
+    let moved = moved.where_self(&sound, &value.to_kind(kind));
     value.copy_(&moved);
     encode(&SIGNED, &first, &mut moments.first, rounding);
     encode(&UNSIGNED, &second, &mut moments.second, rounding);
@@ -130,8 +132,8 @@ fn out_of_blocks(blocks: &Tensor, like: &Tensor) -> Tensor {
     blocks.flatten(0, -1).narrow(0, 0, like.numel() as i64).view_as(like)
 }
 
-fn decode(map: &CodeMap, blocks: &Blocks) -> Tensor {
-    let values = in_blocks(&map.decode(&blocks.codes)) * blocks.scales.unsqueeze(-1);
+fn decode(map: &CodeMap, blocks: &Blocks, kind: Kind) -> Tensor {
+    let values = in_blocks(&map.decode(&blocks.codes)).to_kind(kind) * blocks.scales.unsqueeze(-1).to_kind(kind);
     out_of_blocks(&values, &blocks.codes)
 }
 
@@ -139,10 +141,7 @@ fn encode(map: &CodeMap, x: &Tensor, blocks: &mut Blocks, rounding: Rounding) {
     let rows = in_blocks(x);
     let scales = rows.abs().amax([1].as_slice(), false);
     let divisors = scales.where_self(&scales.gt(0.0), &scales.ones_like()).unsqueeze(-1);
-    let quotients = match rounding {
-        Rounding::Nearest => &rows / &divisors,
-        Rounding::Bins => &rows * divisors.reciprocal(),
-    };
+    let quotients = &rows * divisors.reciprocal();
     let codes = out_of_blocks(&map.encode(&quotients, rounding), x);
     let codes = match rounding {
         // What is below zero never becomes zero, code 127 of the map of both signs.

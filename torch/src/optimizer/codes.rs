@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 pub struct CodeMap {
     values: [f32; 256],
     /// Code `c` is nearest to everything above `thresholds[c - 1]` and up to `thresholds[c]`.
-    thresholds: [f32; 255],
+    thresholds: [f64; 255],
     /// For the fused kernel; `CodeMap` of `optimizer_kernels.h` says how it is read.
     bins: Vec<u32>,
 }
@@ -43,26 +43,34 @@ pub enum Rounding {
     Bins,
 }
 
-/// Leading bits of a positive fp32 that choose its bin: the exponent and 7 bits more.
-const BIN_SHIFT: u32 = 16;
-const LEAST_BITS: u32 = (127 - 24) << 23;
-const MOST_BITS: u32 = 127 << 23;
+/// `kKeyShift`, `kBinShift` and `kLeast` of `optimizer_kernels.h`, which says what they mean.
+const KEY_SHIFT: u32 = 27;
+const BIN_SHIFT: u32 = 19;
+const LEAST: f64 = 1.0 / (1 << 24) as f64;
+
+fn key(magnitude: f64) -> u32 {
+    (((magnitude.to_bits() - LEAST.to_bits()) >> KEY_SHIFT) as u32) << 1
+}
 
 impl CodeMap {
     fn new(values: [f32; 256], zero: usize) -> Self {
         let mut thresholds = [0.0; 255];
+        let mut keys = Vec::new();
         for (code, threshold) in thresholds.iter_mut().enumerate() {
+            // Exact: neighbours are within a factor of four of one another, or one of them is zero.
             let middle = f64::midpoint(f64::from(values[code]), f64::from(values[code + 1]));
-            let near = middle as f32;
             // A tie goes to the even code, as the binary search of the CUDA kernels ends on one.
-            let below = f64::from(near) > middle || (code % 2 == 1 && f64::from(near) == middle);
-            *threshold = if below { near.next_down() } else { near };
+            let odd = code % 2 == 1;
+            *threshold = if odd { middle.next_down() } else { middle };
+            if code >= zero {
+                keys.push(key(middle) - u32::from(odd));
+            }
         }
-        let positive: Vec<u32> = thresholds[zero..].iter().map(|threshold| threshold.to_bits()).collect();
-        let bins = (LEAST_BITS >> BIN_SHIFT..=MOST_BITS >> BIN_SHIFT).map(|bin| {
-            let place = positive.partition_point(|threshold| threshold >> BIN_SHIFT < bin);
-            let inside = positive.get(place).filter(|threshold| **threshold >> BIN_SHIFT == bin);
-            (place as u32) << 24 | inside.map_or((1 << BIN_SHIFT) - 1, |threshold| threshold & ((1 << BIN_SHIFT) - 1))
+        let low = (1 << BIN_SHIFT) - 1;
+        let bins = (0..=key(1.0) >> BIN_SHIFT).map(|bin| {
+            let place = keys.partition_point(|key| key >> BIN_SHIFT < bin);
+            let inside = keys.get(place).filter(|key| **key >> BIN_SHIFT == bin);
+            (place as u32) << 24 | inside.map_or(low, |key| key & low)
         });
         Self { values, thresholds, bins: bins.collect() }
     }
@@ -82,14 +90,15 @@ impl CodeMap {
         values.index_select(0, &codes.flatten(0, -1).to_kind(Kind::Int64)).view_as(codes)
     }
 
-    /// Codes of `quotients`, fp32 in [-1, 1].
+    /// Codes of `quotients` in [-1, 1], fp32 or fp64.
     pub fn encode(&self, quotients: &Tensor, rounding: Rounding) -> Tensor {
         let (found, bounds) = match rounding {
-            Rounding::Nearest => (quotients.shallow_clone(), self.thresholds.to_vec()),
+            Rounding::Nearest => (quotients.to_kind(Kind::Double), self.thresholds.to_vec()),
             Rounding::Bins => {
                 // Arithmetic in fp32, as there: the bin is part of the result.
                 let bin = ((quotients.clamp(-1.0, 1.0) + 1.0) * 0.5 * 65535.0 + 0.5).trunc();
-                (bin, self.first_bins().iter().map(|first| *first as f32 - 0.5).collect())
+                let bounds = self.first_bins().into_iter().map(|first| f64::from(first) - 0.5);
+                (bin.to_kind(Kind::Double), bounds.collect())
             }
         };
         let bounds = Tensor::from_slice(&bounds).to_device(quotients.device());
@@ -98,8 +107,13 @@ impl CodeMap {
 
     /// For each code but the first, the first bin among 65 536 over [-1, 1] that it or a greater one has.
     pub fn first_bins(&self) -> Vec<u32> {
-        let middles = self.values.windows(2).map(|pair| f64::midpoint(f64::from(pair[0]), f64::from(pair[1])));
-        middles.map(|middle| ((middle + 1.0) / 2.0 * 65535.0).floor() as u32 + 1).collect()
+        let middle = |pair: &[f32]| f64::midpoint(f64::from(pair[0]), f64::from(pair[1]));
+        let first = |middle: f64| {
+            let place = |bin: u32| f64::from(-1.0 + 2.0 * (bin as f32 / 65535.0));
+            let near = ((middle + 1.0) / 2.0 * 65535.0).floor() as u32;
+            (near.saturating_sub(1)..).find(|bin| place(*bin) > middle).unwrap_or(u32::MAX)
+        };
+        self.values.windows(2).map(|pair| first(middle(pair))).collect()
     }
 }
 
@@ -160,11 +174,13 @@ mod tests {
     fn bins_hold_one_threshold_at_most() {
         for (map, zero) in [(&*SIGNED, 127), (&*UNSIGNED, 0)] {
             assert!(map.values.is_sorted());
-            let mut bins: Vec<u32> = map.thresholds[zero..].iter().map(|t| t.to_bits() >> BIN_SHIFT).collect();
-            let count = bins.len();
-            bins.dedup();
-            assert_eq!(bins.len(), count);
-            assert!(map.thresholds[zero].to_bits() >= LEAST_BITS);
+            assert!(map.thresholds[zero] > LEAST);
+            // From one bin to the next, the place grows by what is inside.
+            for pair in map.bins.windows(2) {
+                let inside = pair[0] & ((1 << BIN_SHIFT) - 1) != (1 << BIN_SHIFT) - 1;
+                let growth = (pair[1] >> 24) - (pair[0] >> 24);
+                assert!(growth == 1 || growth == 0 && !inside, "{pair:?}");
+            }
             assert_eq!(map.bins.last().unwrap() >> 24, 255 - zero as u32);
         }
     }
