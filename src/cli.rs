@@ -255,6 +255,8 @@ pub enum BenchCommand {
     Fsdp(BenchFsdpArgs),
     /// Time generation, one token after the other
     Generate(BenchGenerateArgs),
+    /// Time the steps of optimizers, and weigh their state
+    Optimizer(BenchOptimizerArgs),
     /// Time the search for near copies: from files to Parquet
     Minhash(BenchDataArgs),
     /// Time the rule filters, in the order of FineWeb, on documents in memory
@@ -397,6 +399,29 @@ pub enum ShardingMode {
     Full,
     /// After the step
     GradOp,
+}
+
+/// `psann bench optimizer`.
+#[derive(Debug, Args)]
+pub struct BenchOptimizerArgs {
+    /// Width of the model whose parameters are moved
+    #[arg(long, default_value_t = 768)]
+    pub d_model: u64,
+    /// Its blocks
+    #[arg(long, default_value_t = 12)]
+    pub layers: u64,
+    /// Its vocabulary
+    #[arg(long, default_value_t = 32768)]
+    pub vocab: u64,
+    /// Threads
+    #[arg(long, default_value_t = 2)]
+    pub threads: u64,
+    /// Steps of each optimizer to time
+    #[arg(long, default_value_t = 10)]
+    pub steps: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `psann bench generate`.

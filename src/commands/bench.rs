@@ -11,6 +11,7 @@ use psann_core::{Collective, Error};
 use psann_eval::bench::{GenerateBenchOptions, generate_bench};
 use psann_torch::distributed::SlowLink;
 use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
+use psann_train::bench::optimizer::{OptimizerBenchOptions, OptimizerBenchReport, optimizer_bench};
 use psann_train::executor::Recompute;
 use psann_train::launch::Exit;
 use psann_train::options::ActivationCheckpointing;
@@ -18,7 +19,7 @@ use psann_train::ranks::Ranks;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchTrainArgs, Checkpointing, ShardingMode};
+use crate::cli::{BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchOptimizerArgs, BenchTrainArgs, Checkpointing, ShardingMode};
 use crate::display::{self, Failure};
 use crate::launch::{self, Part};
 
@@ -28,6 +29,7 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
         BenchCommand::Train(args) => train(args),
         BenchCommand::Fsdp(args) => fsdp(args),
         BenchCommand::Generate(args) => generate(args),
+        BenchCommand::Optimizer(args) => optimizer(args),
         BenchCommand::Minhash(args) => data::minhash(args),
         BenchCommand::Filters(args) => data::filters(args),
         BenchCommand::Language(args) => data::language(args),
@@ -111,6 +113,17 @@ fn generate(args: &BenchGenerateArgs) -> Result<(), Failure> {
     print(&report, &report.to_string(), sizes.json)
 }
 
+fn optimizer(args: &BenchOptimizerArgs) -> Result<(), Failure> {
+    let report = optimizer_bench(&OptimizerBenchOptions {
+        d_model: args.d_model,
+        layers: args.layers,
+        vocab: args.vocab,
+        threads: Some(args.threads),
+        steps: args.steps,
+    })?;
+    print(&report, &optimizer_text(&report), args.json)
+}
+
 fn print<T: Serialize>(report: &T, text: &str, json: bool) -> Result<(), Failure> {
     if json {
         let line = serde_json::to_string(report).map_err(|e| Error::new("cannot write the report").because(e))?;
@@ -154,6 +167,29 @@ fn train_text(report: &BenchReport) -> String {
     text.push_str(&format!(
         "  peak memory      {:.0} MiB above {:.0} MiB after start-up\n",
         report.peak_rss_mb, report.baseline_rss_mb
+    ));
+    text
+}
+
+/// The report of an optimizer bench, as people read it.
+fn optimizer_text(report: &OptimizerBenchReport) -> String {
+    let mut text = format!(
+        "optimizer steps · {} parameters · {} threads\n",
+        display::count(report.parameters as f64),
+        report.threads
+    );
+    for figures in &report.optimizers {
+        text.push_str(&format!(
+            "  {:<17} {:.3} s · state {} · process grew by {}\n",
+            figures.name,
+            figures.median_step_seconds,
+            display::bytes(figures.state_bytes as f64),
+            display::bytes(figures.resident_bytes as f64)
+        ));
+    }
+    text.push_str(&format!(
+        "  adamw8bit takes {:.2} of adamw's time, {:.2} of ATen's, and {:.2} of adamw's state\n",
+        report.adamw8bit_over_adamw, report.adamw8bit_over_aten, report.adamw8bit_state_over_adamw
     ));
     text
 }

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <vector>
 
+#include "lanes.h"
+
 namespace psann {
 // Everything has internal linkage: three units hold the same names.
 namespace {
@@ -43,12 +45,6 @@ uint32_t bits_of(float x) {
   return bits;
 }
 
-uint64_t bits_of(double x) {
-  uint64_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-
 // ---- AdamW -------------------------------------------------------------------------------------------------------
 
 void adamw(float* value, const float* gradient, float* first, float* second, AdamW s, int64_t count) {
@@ -71,72 +67,113 @@ void adamw(float* value, const float* gradient, float* first, float* second, Ada
 
 // ---- AdamW with states of 8 bits ---------------------------------------------------------------------------------
 
-// The place of the nearest value, counted from zero; NaN gives some place.
-inline int32_t nearest(double x, const uint32_t* bins) {
-  constexpr uint64_t behind = (uint64_t(1) << kKeyShift) - 1;
-  const double magnitude = std::fabs(x);
-  const double most = magnitude < 1.0 ? magnitude : 1.0;
-  const uint64_t bits = bits_of(most > kLeast ? most : kLeast) - kLeastBits;
-  const uint32_t key = static_cast<uint32_t>(bits >> kKeyShift) * 2 + ((bits & behind) != 0 ? 1u : 0u);
-  const uint32_t bin = bins[key >> kBinShift];
-  constexpr uint32_t low = (1u << kBinShift) - 1;
-  return static_cast<int32_t>((bin >> 24) + ((key & low) > (bin & low) ? 1u : 0u));
+// Elements that are fetched before they are needed: a block is too much work for the processor to look past it.
+constexpr int64_t kAhead = 2048;
+constexpr double kMostFloat = 0x1.fffffep127;
+
+// The places of the values nearest to `x` in magnitude, counted from zero. fp32 decides unless x is next to a midpoint; then
+// the same number in fp64 does, `values` times `by`.
+inline Ints nearest(Floats x, const double* values, double by, const CodeMap& map) {
+  constexpr int32_t low = (1 << kBinShift) - 1;
+  // Within the table whatever x is: scales come from files.
+  const Ints bits = lesser(greater(bits_of(x) & 0x7fffffff, Ints{} + kLeastBits), Ints{} + kMostBits);
+  const Ints bin = gathered(map.bins - kFirstBin, bits >> kBinShift);
+  const Ints behind = (bits & low) - (bin & low);
+  const Ints from = shifted_down(bin, 24);
+  // A comparison gives -1.
+  Ints place = from - (behind > 0);
+  if (const uint32_t unsure = where_at_most(behind, Ints{} + 1); unsure != 0) [[unlikely]] {
+    for (int i = 0; i < kWidth; ++i) {
+      if ((unsure >> i & 1) != 0) place[i] = from[i] + (std::fabs(values[i] * by) > map.midpoints[from[i]] ? 1 : 0);
+    }
+  }
+  return place;
 }
 
-// One block of kCodeBlock elements; the loops are written for the compiler's vectoriser. Moments are fp64 between two
-// roundings to codes: gradients often have few bits, so their quotients crowd around midpoints, and which side they fall on
-// must not be a matter of fp32's last place.
+struct Codes {
+  uint8_t *first, *second;
+  float *first_scale, *second_scale;
+};
+
+// One block of kCodeBlock elements. Moments are fp64 between two roundings to codes: gradients often have few bits, so
+// their quotients crowd around midpoints, and which side they fall on must not be a matter of fp32's last place. Does
+// nothing and gives false when a gradient is no number, or fp32 cannot hold its square.
 template <bool decay_after>
-void adamw8bit_block(float* __restrict value, const float* __restrict gradient, uint8_t* __restrict first,
-                     float* first_scale, uint8_t* __restrict second, float* second_scale, const CodeMap& signed_map,
+bool adamw8bit_block(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
                      const CodeMap& unsigned_map, const Adam8bit& s) {
   alignas(64) double m[kCodeBlock], v[kCodeBlock];
-  const double keep_first = s.beta1 * *first_scale, keep_second = s.beta2 * *second_scale;
-  const float* __restrict signed_values = signed_map.values;
-  const float* __restrict unsigned_values = unsigned_map.values;
-  double most_first = 0, most_second = 0;
-#pragma omp simd reduction(max : most_first, most_second)
-  for (int64_t i = 0; i < kCodeBlock; ++i) {
-    const double g = gradient[i] * s.gradient_scale;
-    const double new_first = signed_values[first[i]] * keep_first + s.one_minus_beta1 * g;
-    const double new_second = unsigned_values[second[i]] * keep_second + s.one_minus_beta2 * g * g;
-    // A gradient that is no number, or whose square fp32 cannot hold, leaves the weight alone and empties its state.
-    const bool sound = new_second <= 3.4028234663852886e38;
-    const double kept_first = sound ? new_first : 0.0, kept_second = sound ? new_second : 0.0;
-    m[i] = kept_first;
-    v[i] = kept_second;
-    const double magnitude = std::fabs(kept_first);
-    most_first = most_first > magnitude ? most_first : magnitude;
-    most_second = most_second > kept_second ? most_second : kept_second;
-    const float old = value[i];
-    const float step = s.rate * static_cast<float>(kept_first) / (std::sqrt(static_cast<float>(kept_second)) + s.eps);
-    const float moved = decay_after ? (old - step) * s.decay : old * s.decay - step;
-    value[i] = sound ? moved : old;
+  const double keep_first = s.beta1 * *codes.first_scale, keep_second = s.beta2 * *codes.second_scale;
+  Half most_first{}, most_second{};
+  Floats nothing{};
+  for (int64_t i = 0; i < kCodeBlock; i += kWidth) {
+    __builtin_prefetch(gradient + i + kAhead);
+    __builtin_prefetch(value + i + kAhead, 1);
+    const Floats given = read<Floats>(gradient + i);
+    const Doubles g = widened(given);
+    const Floats old_first = gathered(signed_map.values, read_bytes(codes.first + i));
+    const Floats old_second = gathered(unsigned_map.values, read_bytes(codes.second + i));
+    const Doubles first = widened(old_first) * keep_first + g * s.first_share;
+    const Doubles second = widened(old_second) * keep_second + g * s.second_share * g;
+    write(first, m + i);
+    write(second, v + i);
+    most_first = greater(greater(magnitude(first.low), magnitude(first.high)), most_first);
+    most_second = greater(greater(second.low, second.high), most_second);
+    // Stays zero until something is no number; a maximum may lose such a thing.
+    nothing = given * 0.f + nothing;
   }
-  *first_scale = static_cast<float>(most_first);
-  *second_scale = static_cast<float>(most_second);
-  const double by_first = most_first > 0 ? 1 / most_first : 1, by_second = most_second > 0 ? 1 / most_second : 1;
-  const uint32_t* __restrict signed_bins = signed_map.bins;
-  const uint32_t* __restrict unsigned_bins = unsigned_map.bins;
-#pragma omp simd
-  for (int64_t i = 0; i < kCodeBlock; ++i) {
-    const int32_t place = nearest(m[i] * by_first, signed_bins);
+  const double first_most = greatest(most_first), second_most = greatest(most_second);
+  if (!is_zero(nothing) || second_most > kMostFloat) [[unlikely]] return false;
+  const double by_first = first_most > 0 ? 1 / first_most : 1, by_second = second_most > 0 ? 1 / second_most : 1;
+  *codes.first_scale = static_cast<float>(first_most);
+  *codes.second_scale = static_cast<float>(second_most);
+  const float rate = static_cast<float>(s.rate * first_most), spread = static_cast<float>(std::sqrt(second_most));
+  for (int64_t i = 0; i < kCodeBlock; i += kWidth) {
+    const Floats x = narrowed(read<Doubles>(m + i) * by_first), y = narrowed(read<Doubles>(v + i) * by_second);
+    const Ints place = nearest(x, m + i, by_first, signed_map);
     // -1 has no code of its own, and what is below zero never becomes zero.
-    const int32_t below = 127 - std::max(std::min(place, 127), 1);
-    first[i] = static_cast<uint8_t>(std::signbit(m[i]) ? below : 127 + place);
-    second[i] = static_cast<uint8_t>(nearest(v[i] * by_second, unsigned_bins));
+    const Ints below = Ints{} - greater(lesser(place, Ints{} + 127), Ints{} + 1);
+    write_bytes(127 + (bits_of(x) < 0 ? below : place), codes.first + i);
+    write_bytes(nearest(y, v + i, by_second, unsigned_map), codes.second + i);
+    const Floats old = read<Floats>(value + i);
+    const Floats step = rate * x / (spread * root(y) + s.eps);
+    write(decay_after ? (old - step) * s.decay : old * s.decay - step, value + i);
   }
+  return true;
+}
+
+// A block with gradients that are no numbers: their elements lose their moments and stay where they are.
+template <bool decay_after>
+void adamw8bit_unsound(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
+                       const CodeMap& unsigned_map, const Adam8bit& s) {
+  float before[kCodeBlock], given[kCodeBlock];
+  bool sound[kCodeBlock];
+  std::memcpy(before, value, sizeof(before));
+  for (int64_t i = 0; i < kCodeBlock; ++i) {
+    const double old = unsigned_map.values[codes.second[i]] * (s.beta2 * *codes.second_scale);
+    sound[i] = old + s.second_share * gradient[i] * gradient[i] <= kMostFloat;
+    given[i] = sound[i] ? gradient[i] : 0.f;
+    if (!sound[i]) {
+      codes.first[i] = 127;
+      codes.second[i] = 0;
+    }
+  }
+  adamw8bit_block<decay_after>(value, given, codes, signed_map, unsigned_map, s);
+  for (int64_t i = 0; i < kCodeBlock; ++i) value[i] = sound[i] ? value[i] : before[i];
 }
 
 template <bool decay_after>
-void adamw8bit_blocks(float* value, const float* gradient, uint8_t* first, float* first_scale, uint8_t* second,
-                      float* second_scale, const CodeMap& signed_map, const CodeMap& unsigned_map, const Adam8bit& s,
-                      int64_t begin, int64_t end, int64_t count) {
+void adamw8bit_blocks(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
+                      const CodeMap& unsigned_map, const Adam8bit& s, int64_t begin, int64_t end, int64_t count) {
+  const auto step = [&](float* values, const float* gradients, Codes part) {
+    if (!adamw8bit_block<decay_after>(values, gradients, part, signed_map, unsigned_map, s)) {
+      adamw8bit_unsound<decay_after>(values, gradients, part, signed_map, unsigned_map, s);
+    }
+  };
   for (int64_t block = begin; block < end; ++block) {
     const int64_t at = block * kCodeBlock, n = std::min(kCodeBlock, count - at);
+    const Codes part{codes.first + at, codes.second + at, codes.first_scale + block, codes.second_scale + block};
     if (n == kCodeBlock) {
-      adamw8bit_block<decay_after>(value + at, gradient + at, first + at, first_scale + block, second + at,
-                                   second_scale + block, signed_map, unsigned_map, s);
+      step(value + at, gradient + at, part);
       continue;
     }
     // The same arithmetic for a block that ends early: what is behind it has zero state and gradient.
@@ -145,26 +182,24 @@ void adamw8bit_blocks(float* value, const float* gradient, uint8_t* first, float
     std::memset(firsts, 127, sizeof(firsts));
     std::memcpy(values, value + at, n * sizeof(float));
     std::memcpy(gradients, gradient + at, n * sizeof(float));
-    std::memcpy(firsts, first + at, n);
-    std::memcpy(seconds, second + at, n);
-    adamw8bit_block<decay_after>(values, gradients, firsts, first_scale + block, seconds, second_scale + block,
-                                 signed_map, unsigned_map, s);
+    std::memcpy(firsts, part.first, n);
+    std::memcpy(seconds, part.second, n);
+    step(values, gradients, {firsts, seconds, part.first_scale, part.second_scale});
     std::memcpy(value + at, values, n * sizeof(float));
-    std::memcpy(first + at, firsts, n);
-    std::memcpy(second + at, seconds, n);
+    std::memcpy(part.first, firsts, n);
+    std::memcpy(part.second, seconds, n);
   }
 }
 
 void adamw8bit(float* value, const float* gradient, uint8_t* first, float* first_scale, uint8_t* second,
                float* second_scale, CodeMap signed_map, CodeMap unsigned_map, Adam8bit s, bool decay_after,
                int64_t count) {
+  const Codes codes{first, second, first_scale, second_scale};
   at::parallel_for(0, (count + kCodeBlock - 1) / kCodeBlock, 64, [&](int64_t begin, int64_t end) {
     if (decay_after) {
-      adamw8bit_blocks<true>(value, gradient, first, first_scale, second, second_scale, signed_map, unsigned_map, s,
-                             begin, end, count);
+      adamw8bit_blocks<true>(value, gradient, codes, signed_map, unsigned_map, s, begin, end, count);
     } else {
-      adamw8bit_blocks<false>(value, gradient, first, first_scale, second, second_scale, signed_map, unsigned_map, s,
-                              begin, end, count);
+      adamw8bit_blocks<false>(value, gradient, codes, signed_map, unsigned_map, s, begin, end, count);
     }
   });
 }

@@ -20,9 +20,9 @@ struct AdamW {
 
 // With numerator and denominator of the move times the root of the second correction, which saves a division.
 struct Adam8bit {
-  double beta1, one_minus_beta1;
-  double beta2, one_minus_beta2;
-  double gradient_scale;
+  double beta1, beta2;
+  double first_share;   // (1 - beta1) * gradient_scale
+  double second_share;  // (1 - beta2) * gradient_scale^2
   float rate;   // lr * sqrt(1 - beta2^t) / (1 - beta1^t)
   float eps;    // eps * sqrt(1 - beta2^t)
   float decay;  // 1 - lr * weight_decay
@@ -34,18 +34,17 @@ constexpr int64_t kCodeBlock = 256;
 // One of the two maps between codes and values in [-1, 1].
 struct CodeMap {
   const float* values;  // 256, ascending
-  // By the leading bits of a key, see below: the place of the nearest value counted from zero, in the top byte, and the
-  // trailing bits that the key must exceed to be nearer to the next one.
+  // By the leading bits of an fp32 magnitude, from kLeastBits on: the place of the nearest value counted from zero, in the
+  // top byte, and the trailing bits of the greatest fp32 up to the midpoint inside the bin.
   const uint32_t* bins;
+  // The place after the given one is nearest to magnitudes above this; only for what fp32 cannot decide.
+  const double* midpoints;
 };
 
-// The key of a magnitude in fp64 orders it exactly against every midpoint between two values, which has 25 significant
-// bits: the exponent, those bits, and whether there is anything behind them. What is below 2^-24 is nearest to zero on both
-// maps; from there 128 bins per power of two hold one midpoint at most.
-constexpr int kKeyShift = 27, kBinShift = 19;
-constexpr double kLeast = 0x1p-24;
-constexpr uint64_t kLeastBits = uint64_t(1023 - 24) << 52;
-constexpr int64_t kBins = 24 * 128 + 1;
+// |x| below 2^-24 is nearest to zero on both maps; from there, 128 bins per power of two hold one midpoint at most.
+constexpr int kBinShift = 16;
+constexpr int32_t kLeastBits = (127 - 24) << 23, kMostBits = 127 << 23, kFirstBin = kLeastBits >> kBinShift;
+constexpr int64_t kBins = ((kMostBits - kLeastBits) >> kBinShift) + 1;
 
 // A second moment that is the product of a row and a column, and the move that follows from it.
 struct Factored {

@@ -84,26 +84,23 @@ int psann_adamw(Tensor* value, const Tensor* gradient, Tensor* first, Tensor* se
 }
 
 int psann_adamw8bit_fused(Tensor* value, const Tensor* gradient, Tensor* first, Tensor* first_scale, Tensor* second,
-                          Tensor* second_scale, const float* signed_values, const uint32_t* signed_bins,
-                          const float* unsigned_values, const uint32_t* unsigned_bins, int64_t bins,
+                          Tensor* second_scale, psann::CodeMap signed_map, psann::CodeMap unsigned_map, int64_t bins,
                           const psann_moments* s, int decay_after) {
   return psann::guarded([&] {
     TORCH_CHECK(bins == psann::kBins, "the maps have ", bins, " bins in place of ", psann::kBins);
     const double correction1 = 1 - std::pow(s->beta1, static_cast<double>(s->step));
     const double root = std::sqrt(1 - std::pow(s->beta2, static_cast<double>(s->step)));
     const psann::Adam8bit settings{s->beta1,
-                                   1 - s->beta1,
                                    s->beta2,
-                                   1 - s->beta2,
-                                   s->gradient_scale,
+                                   (1 - s->beta1) * s->gradient_scale,
+                                   (1 - s->beta2) * s->gradient_scale * s->gradient_scale,
                                    static_cast<float>(s->rate * root / correction1),
                                    static_cast<float>(s->eps * root),
                                    static_cast<float>(1 - s->rate * s->weight_decay)};
     psann::optimizer_kernels().adamw8bit(
         value->mutable_data_ptr<float>(), gradient->const_data_ptr<float>(), first->mutable_data_ptr<uint8_t>(),
         first_scale->mutable_data_ptr<float>(), second->mutable_data_ptr<uint8_t>(),
-        second_scale->mutable_data_ptr<float>(), {signed_values, signed_bins}, {unsigned_values, unsigned_bins},
-        settings, decay_after != 0, value->numel());
+        second_scale->mutable_data_ptr<float>(), signed_map, unsigned_map, settings, decay_after != 0, value->numel());
   });
 }
 

@@ -239,6 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn scales_that_no_step_can_leave_do_no_harm() {
+        for scale in [f64::NAN, f64::INFINITY, -1e30] {
+            let mut value = Tensor::ones([300], (Kind::Float, Device::Cpu));
+            let gradient = value.copy();
+            let mut moments = Moments8bit::zeros(&value);
+            let _ = moments.first.codes.fill_(3);
+            let _ = moments.second.codes.fill_(255);
+            let _ = moments.first.scales.fill_(scale);
+            let _ = moments.second.scales.fill_(scale);
+            for step in 1..=3 {
+                let s = settings(step);
+                adamw8bit_step(&mut value, &gradient, &mut moments, s, Decay::Before, Rounding::Nearest).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn moments_of_another_shape_are_refused() {
         let mut value = Tensor::zeros([4], (Kind::Float, Device::Cpu));
         let mut moments = Moments8bit::zeros(&value.view([2, 2]));

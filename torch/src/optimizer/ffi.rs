@@ -7,9 +7,23 @@ use tch::Tensor;
 
 use super::AdamW;
 use super::adamw8bit::{Blocks, Decay};
-use super::codes::{SIGNED, UNSIGNED};
+use super::codes::{CodeMap, SIGNED, UNSIGNED};
 use super::factored::Factors;
 use crate::ffi::{Raw, check};
+
+/// `CodeMap` of `optimizer_kernels.h`.
+#[repr(C)]
+struct CodeMapParts {
+    values: *const f32,
+    bins: *const u32,
+    midpoints: *const f64,
+}
+
+impl CodeMapParts {
+    fn of(map: &'static CodeMap) -> Self {
+        Self { values: map.values().as_ptr(), bins: map.bins().as_ptr(), midpoints: map.midpoints().as_ptr() }
+    }
+}
 
 unsafe extern "C" {
     fn psann_adamw(
@@ -33,10 +47,8 @@ unsafe extern "C" {
         first_scale: *mut Raw,
         second: *mut Raw,
         second_scale: *mut Raw,
-        signed_values: *const f32,
-        signed_bins: *const u32,
-        unsigned_values: *const f32,
-        unsigned_bins: *const u32,
+        signed: CodeMapParts,
+        unsigned: CodeMapParts,
         bins: i64,
         settings: *const AdamW,
         decay_after: c_int,
@@ -102,10 +114,9 @@ pub fn adamw8bit(
     settings: &AdamW,
     decay: Decay,
 ) -> Result<()> {
-    let (signed, unsigned) = (&*SIGNED, &*UNSIGNED);
     // SAFETY: live tensors; those that are written are borrowed mutably, and the caller checked kinds, sizes and that
-    // they are contiguous on the CPU. Both maps have 256 values and as many bins as said, which the shim compares with
-    // what its kernels reach; every uint8 is a valid code.
+    // they are contiguous on the CPU. The maps live as long as the program, have a value for each uint8, as many bins as
+    // said, which the shim compares with what its kernels reach, and a midpoint for each place that a bin can name.
     check(unsafe {
         psann_adamw8bit_fused(
             value.as_mut_ptr(),
@@ -114,11 +125,9 @@ pub fn adamw8bit(
             first.scales.as_mut_ptr(),
             second.codes.as_mut_ptr(),
             second.scales.as_mut_ptr(),
-            signed.values().as_ptr(),
-            signed.bins().as_ptr(),
-            unsigned.values().as_ptr(),
-            unsigned.bins().as_ptr(),
-            signed.bins().len().min(unsigned.bins().len()) as i64,
+            CodeMapParts::of(&SIGNED),
+            CodeMapParts::of(&UNSIGNED),
+            SIGNED.bins().len().min(UNSIGNED.bins().len()) as i64,
             settings,
             c_int::from(decay == Decay::After),
         )

@@ -12,6 +12,7 @@ pub mod adamw8bit;
 pub mod codes;
 pub mod factored;
 mod ffi;
+mod maps;
 pub mod rounding;
 
 pub use adamw::{AdamW, adamw_step};

@@ -5,6 +5,7 @@
 //! brings in on first use is not counted. Then the memory is measured on steps alone, and only after that steps are
 //! timed in turn with the step's matrix products, so that the products' own buffers do not count as the step's.
 
+pub mod optimizer;
 mod products;
 mod tokens;
 

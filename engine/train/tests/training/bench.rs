@@ -1,5 +1,6 @@
 //! The bench runs and its numbers hang together.
 
+use psann_train::bench::optimizer::{OptimizerBenchOptions, optimizer_bench};
 use psann_train::bench::{BenchOptions, train_bench};
 use psann_train::executor::Recompute;
 use psann_train::options::ActivationCheckpointing;
@@ -31,4 +32,17 @@ fn a_small_bench_reports_consistent_numbers() {
         assert!(!json[field].is_null(), "{field}");
     }
     assert_eq!(train_bench(&options).unwrap().losses, report.losses, "nothing random is unseeded");
+}
+
+#[test]
+fn the_optimizer_bench_times_all_and_weighs_their_state() {
+    let options = OptimizerBenchOptions { d_model: 64, layers: 2, vocab: 512, threads: None, steps: 3 };
+    let report = optimizer_bench(&options).unwrap();
+    let names: Vec<&str> = report.optimizers.iter().map(|figures| figures.name.as_str()).collect();
+    assert_eq!(names, ["adamw", "adamw8bit", "adafactor", "aten_fused_adamw"]);
+    assert!(report.optimizers.iter().all(|figures| figures.median_step_seconds >= figures.shortest_step_seconds));
+    assert_eq!(report.optimizers[0].state_bytes, 8 * report.parameters);
+    assert_eq!(report.optimizers[3].state_bytes, 8 * report.parameters);
+    assert!(report.adamw8bit_state_over_adamw < 0.3, "{}", report.adamw8bit_state_over_adamw);
+    assert!(optimizer_bench(&OptimizerBenchOptions { steps: 0, ..options }).is_err());
 }

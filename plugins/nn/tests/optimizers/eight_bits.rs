@@ -78,7 +78,7 @@ fn single_steps(case: &Case, io: &Tensors, rounding: Rounding) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for from in case.config["forced_from"].as_array().unwrap().iter().map(|from| from.as_i64().unwrap()) {
         let (mut optimizer, mut stream) = (optimizer(case, rounding, "before"), Stream::of(case));
-        let names: Vec<&str> = case.config["eight_bit"].as_array().unwrap().iter().flat_map(|n| n.as_str()).collect();
+        let names: Vec<&str> = case.config["eight_bit"].as_array().unwrap().iter().filter_map(|n| n.as_str()).collect();
         stream.set_gradients(from + 1);
         for (index, shard) in stream.shards.iter_mut().enumerate() {
             let name = shard.spec.name.clone();
