@@ -51,6 +51,16 @@ pub trait ShardSum {
     fn sum(&self, values: &Tensor) -> Result<Tensor>;
 }
 
+/// The [`ShardSum`] of a process that holds the whole model.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl ShardSum for Alone {
+    fn sum(&self, values: &Tensor) -> Result<Tensor> {
+        Ok(values.shallow_clone())
+    }
+}
+
 impl ShardSum for &dyn Collective {
     fn sum(&self, values: &Tensor) -> Result<Tensor> {
         Collective::sum(*self, values)

@@ -10,8 +10,8 @@ use psann_core::registry::Kind;
 use psann_core::{Collective, Error};
 use psann_eval::bench::{GenerateBenchOptions, generate_bench};
 use psann_torch::distributed::SlowLink;
-use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
 use psann_train::bench::optimizer::{OptimizerBenchOptions, OptimizerBenchReport, optimizer_bench};
+use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
 use psann_train::executor::Recompute;
 use psann_train::launch::Exit;
 use psann_train::options::ActivationCheckpointing;
@@ -19,7 +19,9 @@ use psann_train::ranks::Ranks;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchOptimizerArgs, BenchTrainArgs, Checkpointing, ShardingMode};
+use crate::cli::{
+    BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchOptimizerArgs, BenchTrainArgs, Checkpointing, ShardingMode,
+};
 use crate::display::{self, Failure};
 use crate::launch::{self, Part};
 

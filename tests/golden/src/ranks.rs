@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use psann_core::collective::{Collective, Pending, Rows};
 use psann_core::{Error, Result};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// How long a rank waits for another.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The ranks of a new group, in order; each belongs to one thread.
 pub fn group(size: usize) -> Vec<Arc<dyn Collective>> {
@@ -116,7 +116,7 @@ impl Shared {
 /// One rank's end of a group.
 struct Rank {
     shared: Arc<Shared>,
-    rank: usize,
+    number: usize,
     calls: AtomicU64,
     sent: AtomicU64,
     subgroups: Mutex<BTreeMap<Vec<usize>, u64>>,
@@ -142,12 +142,12 @@ impl<F: FnOnce(&[&Message]) + Send> Pending for Call<F> {
 impl Rank {
     fn new(shared: &Arc<Shared>, rank: usize) -> Self {
         let subgroups = Mutex::new(BTreeMap::new());
-        Self { shared: Arc::clone(shared), rank, calls: AtomicU64::new(0), sent: AtomicU64::new(0), subgroups }
+        Self { shared: Arc::clone(shared), number: rank, calls: AtomicU64::new(0), sent: AtomicU64::new(0), subgroups }
     }
 
     fn post(&self, message: Message) -> u64 {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        self.shared.post(number, self.rank, message);
+        self.shared.post(number, self.number, message);
         number
     }
 
@@ -162,14 +162,14 @@ impl Rank {
 
 impl Drop for Rank {
     fn drop(&mut self) {
-        self.shared.table().gone[self.rank] = true;
+        self.shared.table().gone[self.number] = true;
         self.shared.changed.notify_all();
     }
 }
 
 impl Collective for Rank {
     fn rank(&self) -> usize {
-        self.rank
+        self.number
     }
 
     fn size(&self) -> usize {
@@ -197,7 +197,7 @@ impl Collective for Rank {
         let message: Message = parts.iter().map(|part| part.whole.copy()).collect();
         let kept: usize = parts.iter().map(|part| size(&part.own) / self.shared.size).sum();
         self.count(message.iter().map(size).sum::<usize>() - kept);
-        let (number, own) = (self.post(message), self.rank);
+        let (number, own) = (self.post(message), self.number);
         Ok(self.call(number, move |messages| {
             for (index, part) in parts.iter().enumerate() {
                 let (first, rows) = (part.starts[own], part.starts[own + 1] - part.starts[own]);
@@ -209,8 +209,8 @@ impl Collective for Rank {
     }
 
     fn subgroup(&self, ranks: &[usize]) -> Result<Arc<dyn Collective>> {
-        let Some(rank) = ranks.iter().position(|rank| *rank == self.rank) else {
-            return Err(Error::new(format!("rank {} is not in the group {ranks:?}", self.rank)));
+        let Some(rank) = ranks.iter().position(|rank| *rank == self.number) else {
+            return Err(Error::new(format!("rank {} is not in the group {ranks:?}", self.number)));
         };
         let mut before = self.subgroups.lock().unwrap_or_else(PoisonError::into_inner);
         let count = before.entry(ranks.to_vec()).or_default();
@@ -238,6 +238,8 @@ fn size(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     fn numbers(first: i64, count: i64) -> Tensor {

@@ -135,6 +135,7 @@ fn shards(options: &OptimizerBenchOptions) -> Result<Vec<Shard>> {
     let shard = |(segment, spec): (usize, &ParameterSpec)| Shard {
         spec: spec.clone(),
         segment,
+        parameter: 0,
         first_row: 0,
         value: draw(spec, 0.02),
         gradient: Some(draw(spec, 1e-3)),

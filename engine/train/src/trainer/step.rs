@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use psann_core::collective::sum_values;
 use psann_core::optimizer::Step;
 use psann_core::{Error, Model, Optimizer, Result, Sharder};
-use psann_torch::optimizer::squared_sum;
+use psann_torch::optimizer::{rounding, squared_sum};
 use tch::Kind;
 
 use crate::executor::{Executor, MicroBatch, PartTimes, StepSettings};
@@ -155,7 +155,8 @@ impl Stepper {
             // Kept in bf16, moved in fp32, and rounded at random: small moves count on average.
             let mut wide = shard.value.to_kind(Kind::Float);
             optimizer.step(index, &shard.spec, &mut wide, gradient, step)?;
-            shard.value.copy_(&wide);
+            let inner: i64 = shard.spec.shape.iter().skip(1).product();
+            rounding::round(&wide, &mut shard.value, mixed(moment.key, index as u64), shard.first_row * inner)?;
         }
         sharder.clear_gradients();
         outcome.optimizer_time += started.elapsed();

@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 /// All of a parameter as one shard.
 fn whole(name: &str, value: &Tensor) -> Shard {
     let spec = ParameterSpec { name: name.to_owned(), shape: value.size(), decays: true, trainable: true };
-    Shard { spec, segment: 0, first_row: 0, value: value.copy(), gradient: None }
+    Shard { spec, segment: 0, parameter: 0, first_row: 0, value: value.copy(), gradient: None }
 }
 
 /// One step as the trainer makes it.

@@ -54,6 +54,7 @@ pub fn part(shard: &Shard, rank: usize, ranks: usize) -> Shard {
     Shard {
         spec: shard.spec.clone(),
         segment: shard.segment,
+        parameter: shard.parameter,
         first_row: first,
         value: cut(&shard.value),
         // A rank without rows may have no gradient either.
