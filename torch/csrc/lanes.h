@@ -1,5 +1,5 @@
-// Several numbers at once, as wide as one instruction set's registers: GCC's vector types, and intrinsics where those have
-// no operator or compile badly. For kernels that mix fp32, fp64 and integers, which neither ATen's vectors nor the
+// Several numbers at once, as wide as one instruction set's registers: GCC's vector types, and intrinsics where those
+// have no operator or compile badly. For kernels that mix fp32, fp64 and integers, which neither ATen's vectors nor the
 // compiler's own vectoriser do well.
 #pragma once
 
@@ -56,10 +56,18 @@ inline Floats of_bits(Ints x) { return reinterpret_cast<Floats>(x); }
 
 #if defined(CPU_CAPABILITY_AVX512)
 
-inline Doubles widened(Floats x) {
-  const __m512 v = reinterpret_cast<__m512>(x);
-  return {reinterpret_cast<Half>(_mm512_cvtps_pd(_mm512_castps512_ps256(v))),
-          reinterpret_cast<Half>(_mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))};
+inline Doubles read_widened(const float* from) {
+  return {reinterpret_cast<Half>(_mm512_cvtps_pd(_mm256_loadu_ps(from))),
+          reinterpret_cast<Half>(_mm512_cvtps_pd(_mm256_loadu_ps(from + 8)))};
+}
+
+// Entries of a table, one byte each.
+inline Doubles looked_up(const double* table, const uint8_t* at) {
+  const auto half = [&](const uint8_t* bytes) {
+    const __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+    return reinterpret_cast<Half>(_mm512_i32gather_pd(places, table, 8));
+  };
+  return {half(at), half(at + 8)};
 }
 
 inline Floats narrowed(Doubles x) {
@@ -88,10 +96,6 @@ inline Floats gathered(const float* from, Ints at) {
   return reinterpret_cast<Floats>(_mm512_i32gather_ps(reinterpret_cast<__m512i>(at), from, 4));
 }
 
-inline Ints read_bytes(const uint8_t* from) {
-  return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-}
-
 inline void write_bytes(Ints value, uint8_t* to) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(value)));
 }
@@ -103,10 +107,18 @@ inline uint32_t where_at_most(Ints a, Ints b) {
 
 #elif defined(CPU_CAPABILITY_AVX2)
 
-inline Doubles widened(Floats x) {
-  const __m256 v = reinterpret_cast<__m256>(x);
-  return {reinterpret_cast<Half>(_mm256_cvtps_pd(_mm256_castps256_ps128(v))),
-          reinterpret_cast<Half>(_mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)))};
+inline Doubles read_widened(const float* from) {
+  return {reinterpret_cast<Half>(_mm256_cvtps_pd(_mm_loadu_ps(from))),
+          reinterpret_cast<Half>(_mm256_cvtps_pd(_mm_loadu_ps(from + 4)))};
+}
+
+inline Doubles looked_up(const double* table, const uint8_t* at) {
+  const auto half = [&](const uint8_t* bytes) {
+    int32_t four;
+    std::memcpy(&four, bytes, sizeof(four));
+    return reinterpret_cast<Half>(_mm256_i32gather_pd(table, _mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), 8));
+  };
+  return {half(at), half(at + 4)};
 }
 
 inline Floats narrowed(Doubles x) {
@@ -137,10 +149,6 @@ inline Floats gathered(const float* from, Ints at) {
   return reinterpret_cast<Floats>(_mm256_i32gather_ps(from, reinterpret_cast<__m256i>(at), 4));
 }
 
-inline Ints read_bytes(const uint8_t* from) {
-  return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
-}
-
 inline void write_bytes(Ints value, uint8_t* to) {
   const __m256i v = reinterpret_cast<__m256i>(value);
   const __m128i shorts = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -154,7 +162,11 @@ inline uint32_t where_at_most(Ints a, Ints b) {
 
 #else
 
-inline Doubles widened(Floats x) { return {Half{x[0], x[1]}, Half{x[2], x[3]}}; }
+inline Doubles read_widened(const float* from) { return {Half{from[0], from[1]}, Half{from[2], from[3]}}; }
+
+inline Doubles looked_up(const double* table, const uint8_t* at) {
+  return {Half{table[at[0]], table[at[1]]}, Half{table[at[2]], table[at[3]]}};
+}
 
 inline Floats narrowed(Doubles x) {
   return Floats{static_cast<float>(x.low[0]), static_cast<float>(x.low[1]), static_cast<float>(x.high[0]),
@@ -167,7 +179,6 @@ inline Floats root(Floats x) { return Floats{std::sqrt(x[0]), std::sqrt(x[1]), s
 inline Ints greater(Ints a, Ints b) { return a > b ? a : b; }
 inline Ints lesser(Ints a, Ints b) { return a < b ? a : b; }
 inline Floats gathered(const float* from, Ints at) { return Floats{from[at[0]], from[at[1]], from[at[2]], from[at[3]]}; }
-inline Ints read_bytes(const uint8_t* from) { return Ints{from[0], from[1], from[2], from[3]}; }
 
 inline void write_bytes(Ints value, uint8_t* to) {
   for (int i = 0; i < kWidth; ++i) to[i] = static_cast<uint8_t>(value[i]);
@@ -192,9 +203,13 @@ inline bool is_zero(Floats x) {
 }
 
 inline double greatest(Half x) {
+#if defined(CPU_CAPABILITY_AVX512)
+  return _mm512_reduce_max_pd(reinterpret_cast<__m512d>(x));
+#else
   double most = x[0];
   for (int i = 1; i < kWidth / 2; ++i) most = x[i] > most ? x[i] : most;
   return most;
+#endif
 }
 
 }  // namespace

@@ -68,15 +68,14 @@ void adamw(float* value, const float* gradient, float* first, float* second, Ada
 // ---- AdamW with states of 8 bits ---------------------------------------------------------------------------------
 
 // Elements that are fetched before they are needed: a block is too much work for the processor to look past it.
-constexpr int64_t kAhead = 2048;
+constexpr int64_t kAhead = 512;
 constexpr double kMostFloat = 0x1.fffffep127;
 
-// The places of the values nearest to `x` in magnitude, counted from zero. fp32 decides unless x is next to a midpoint; then
-// the same number in fp64 does, `values` times `by`.
+// The places of the values nearest to `x`, which is at most 1 in magnitude, counted from zero. fp32 decides unless x is
+// next to a midpoint; then the same number in fp64 does, `values` times `by`.
 inline Ints nearest(Floats x, const double* values, double by, const CodeMap& map) {
   constexpr int32_t low = (1 << kBinShift) - 1;
-  // Within the table whatever x is: scales come from files.
-  const Ints bits = lesser(greater(bits_of(x) & 0x7fffffff, Ints{} + kLeastBits), Ints{} + kMostBits);
+  const Ints bits = greater(bits_of(x) & 0x7fffffff, Ints{} + kLeastBits);
   const Ints bin = gathered(map.bins - kFirstBin, bits >> kBinShift);
   const Ints behind = (bits & low) - (bin & low);
   const Ints from = shifted_down(bin, 24);
@@ -90,10 +89,14 @@ inline Ints nearest(Floats x, const double* values, double by, const CodeMap& ma
   return place;
 }
 
+// The state of a block, or of all blocks.
 struct Codes {
   uint8_t *first, *second;
   float *first_scale, *second_scale;
 };
+
+// Scales come from files; one that no step leaves counts as none. So no quotient below exceeds 1.
+inline double sound_scale(float scale) { return scale >= 0 && scale <= kMostFloat ? scale : 0.0; }
 
 // One block of kCodeBlock elements. Moments are fp64 between two roundings to codes: gradients often have few bits, so
 // their quotients crowd around midpoints, and which side they fall on must not be a matter of fp32's last place. Does
@@ -102,24 +105,24 @@ template <bool decay_after>
 bool adamw8bit_block(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
                      const CodeMap& unsigned_map, const Adam8bit& s) {
   alignas(64) double m[kCodeBlock], v[kCodeBlock];
-  const double keep_first = s.beta1 * *codes.first_scale, keep_second = s.beta2 * *codes.second_scale;
+  const double keep_first = s.beta1 * sound_scale(*codes.first_scale);
+  const double keep_second = s.beta2 * sound_scale(*codes.second_scale);
   Half most_first{}, most_second{};
   Floats nothing{};
   for (int64_t i = 0; i < kCodeBlock; i += kWidth) {
     __builtin_prefetch(gradient + i + kAhead);
     __builtin_prefetch(value + i + kAhead, 1);
-    const Floats given = read<Floats>(gradient + i);
-    const Doubles g = widened(given);
-    const Floats old_first = gathered(signed_map.values, read_bytes(codes.first + i));
-    const Floats old_second = gathered(unsigned_map.values, read_bytes(codes.second + i));
-    const Doubles first = widened(old_first) * keep_first + g * s.first_share;
-    const Doubles second = widened(old_second) * keep_second + g * s.second_share * g;
+    __builtin_prefetch(codes.first + i + kAhead, 1);
+    __builtin_prefetch(codes.second + i + kAhead, 1);
+    const Doubles g = read_widened(gradient + i);
+    const Doubles first = looked_up(signed_map.values, codes.first + i) * keep_first + g * s.first_share;
+    const Doubles second = looked_up(unsigned_map.values, codes.second + i) * keep_second + g * s.second_share * g;
     write(first, m + i);
     write(second, v + i);
     most_first = greater(greater(magnitude(first.low), magnitude(first.high)), most_first);
     most_second = greater(greater(second.low, second.high), most_second);
     // Stays zero until something is no number; a maximum may lose such a thing.
-    nothing = given * 0.f + nothing;
+    nothing = read<Floats>(gradient + i) * 0.f + nothing;
   }
   const double first_most = greatest(most_first), second_most = greatest(most_second);
   if (!is_zero(nothing) || second_most > kMostFloat) [[unlikely]] return false;
@@ -143,13 +146,13 @@ bool adamw8bit_block(float* value, const float* gradient, Codes codes, const Cod
 
 // A block with gradients that are no numbers: their elements lose their moments and stay where they are.
 template <bool decay_after>
-void adamw8bit_unsound(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
-                       const CodeMap& unsigned_map, const Adam8bit& s) {
+void adamw8bit_around_odd_gradients(float* value, const float* gradient, Codes codes, const CodeMap& signed_map,
+                                    const CodeMap& unsigned_map, const Adam8bit& s) {
   float before[kCodeBlock], given[kCodeBlock];
   bool sound[kCodeBlock];
   std::memcpy(before, value, sizeof(before));
   for (int64_t i = 0; i < kCodeBlock; ++i) {
-    const double old = unsigned_map.values[codes.second[i]] * (s.beta2 * *codes.second_scale);
+    const double old = unsigned_map.values[codes.second[i]] * (s.beta2 * sound_scale(*codes.second_scale));
     sound[i] = old + s.second_share * gradient[i] * gradient[i] <= kMostFloat;
     given[i] = sound[i] ? gradient[i] : 0.f;
     if (!sound[i]) {
@@ -166,7 +169,7 @@ void adamw8bit_blocks(float* value, const float* gradient, Codes codes, const Co
                       const CodeMap& unsigned_map, const Adam8bit& s, int64_t begin, int64_t end, int64_t count) {
   const auto step = [&](float* values, const float* gradients, Codes part) {
     if (!adamw8bit_block<decay_after>(values, gradients, part, signed_map, unsigned_map, s)) {
-      adamw8bit_unsound<decay_after>(values, gradients, part, signed_map, unsigned_map, s);
+      adamw8bit_around_odd_gradients<decay_after>(values, gradients, part, signed_map, unsigned_map, s);
     }
   };
   for (int64_t block = begin; block < end; ++block) {

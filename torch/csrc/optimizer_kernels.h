@@ -33,7 +33,7 @@ constexpr int64_t kCodeBlock = 256;
 
 // One of the two maps between codes and values in [-1, 1].
 struct CodeMap {
-  const float* values;  // 256, ascending
+  const double* values;  // 256 fp32 numbers, ascending
   // By the leading bits of an fp32 magnitude, from kLeastBits on: the place of the nearest value counted from zero, in the
   // top byte, and the trailing bits of the greatest fp32 up to the midpoint inside the bin.
   const uint32_t* bins;

@@ -11,7 +11,8 @@ pub fn empty(tensor: &Tensor) -> Result<()> {
     ffi::storage_empty(tensor)
 }
 
-/// Gives `tensor`, emptied before, memory of the old size with undefined content; views of it see the same memory.
+/// Gives `tensor`, emptied before, memory of the old size with undefined content; views of it see the same memory. Write
+/// it through [`Tensor::data`], whose writes autograd does not count: to a graph the values are those it saw.
 pub fn refill(tensor: &Tensor) -> Result<()> {
     ffi::storage_refill(tensor)
 }
@@ -25,11 +26,11 @@ mod tests {
     #[test]
     fn a_graph_outlives_the_memory_of_its_weights() {
         let x = Tensor::from_slice(&[2.0_f32, 3.0]).set_requires_grad(true);
-        let mut weight = Tensor::from_slice(&[5.0_f32, 7.0]);
+        let weight = Tensor::from_slice(&[5.0_f32, 7.0]);
         let y = &x * &weight.detach().set_requires_grad(true);
         super::empty(&weight).unwrap();
         super::refill(&weight).unwrap();
-        tch::no_grad(|| weight.copy_(&Tensor::from_slice(&[5.0_f32, 7.0])));
+        tch::no_grad(|| weight.data().copy_(&Tensor::from_slice(&[5.0_f32, 7.0])));
         let found = gradients(&y, &Tensor::ones([2], (Kind::Float, Device::Cpu)), &[&x]).unwrap();
         assert_eq!(Vec::<f32>::try_from(found[0].as_ref().unwrap()).unwrap(), [5.0, 7.0]);
     }

@@ -39,7 +39,7 @@ impl Moments8bit {
     /// Zero moments for `value`.
     pub fn zeros(value: &Tensor) -> Self {
         let blocks = |zero: i64| Blocks {
-            codes: value.full_like(zero as f64).to_kind(Kind::Uint8),
+            codes: Tensor::full(value.size(), zero, (Kind::Uint8, value.device())),
             scales: Tensor::zeros([blocks_of(value)], (Kind::Float, value.device())),
         };
         Self { first: blocks(127), second: blocks(0) }

@@ -16,7 +16,8 @@ pub struct CodeMap {
     values: [f32; 256],
     /// Code `c` is nearest to everything above `thresholds[c - 1]` and up to `thresholds[c]`.
     thresholds: [f64; 255],
-    /// For the fused kernel; `CodeMap` of `optimizer_kernels.h` says how both are read.
+    /// For the fused kernel; `CodeMap` of `optimizer_kernels.h` says how these are read.
+    wide: [f64; 256],
     bins: Vec<u32>,
     midpoints: Vec<f64>,
 }
@@ -69,12 +70,16 @@ impl CodeMap {
             let inside = marks.get(place).filter(|mark| **mark >> BIN_SHIFT == bin);
             (place as u32) << 24 | inside.map_or(LOW, |mark| mark & LOW)
         });
-        Self { values: *values, thresholds, bins: bins.collect(), midpoints }
+        Self { values: *values, thresholds, wide: values.map(f64::from), bins: bins.collect(), midpoints }
     }
 
     /// The value of each code, ascending.
     pub fn values(&self) -> &[f32; 256] {
         &self.values
+    }
+
+    pub(super) fn wide(&self) -> &[f64; 256] {
+        &self.wide
     }
 
     pub(super) fn bins(&self) -> &[u32] {

@@ -14,14 +14,14 @@ use crate::ffi::{Raw, check};
 /// `CodeMap` of `optimizer_kernels.h`.
 #[repr(C)]
 struct CodeMapParts {
-    values: *const f32,
+    values: *const f64,
     bins: *const u32,
     midpoints: *const f64,
 }
 
 impl CodeMapParts {
     fn of(map: &'static CodeMap) -> Self {
-        Self { values: map.values().as_ptr(), bins: map.bins().as_ptr(), midpoints: map.midpoints().as_ptr() }
+        Self { values: map.wide().as_ptr(), bins: map.bins().as_ptr(), midpoints: map.midpoints().as_ptr() }
     }
 }
 
