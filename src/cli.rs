@@ -361,7 +361,8 @@ pub struct BenchTrainArgs {
     /// Micro-batches in a step
     #[arg(long, default_value_t = 1)]
     pub accumulation: u64,
-    /// Micro-batches that go through a block together; all by default in several processes, one in a single one
+    /// Micro-batches that go through a block together, 0 for all; by default all in several processes with `--checkpoint
+    /// full`, and 1 otherwise
     #[arg(long)]
     pub together: Option<u64>,
     /// Steps to time

@@ -90,7 +90,7 @@ fn train_options(args: &BenchTrainArgs, ranks: usize) -> BenchOptions {
         batch: args.batch,
         seq: args.seq,
         accumulation: args.accumulation,
-        together: args.together.unwrap_or(u64::from(ranks == 1)),
+        together: args.together.unwrap_or(u64::from(ranks == 1 || recompute != Recompute::Full)),
         checkpoint: ActivationCheckpointing(recompute),
         threads: Some(args.model.threads),
         steps: args.steps,

@@ -55,8 +55,9 @@ pub struct PretrainOptions {
     /// Parts that a process cuts its share of the batch into; each is computed by itself and the gradients are summed.
     #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub accumulation: u64,
-    /// Parts that walk through the blocks together, so that weights are brought together once for all of them. By
-    /// default 1 in a single process, where weights are in place, and all parts otherwise.
+    /// Parts that walk through the blocks together, so that weights are brought together and gradients sent home once
+    /// for all of them; their activations are in memory at the same time. By default all parts in several processes
+    /// with full `activation_checkpointing`, and 1 otherwise.
     #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub together: Option<u64>,
     /// How documents share a sequence.
@@ -297,7 +298,8 @@ impl PretrainOptions {
 
     /// Parts that walk through the blocks together in a run of `ranks` processes; 0 for all.
     pub fn together(&self, ranks: usize) -> usize {
-        self.together.map_or(usize::from(ranks == 1), |parts| parts as usize)
+        let all = ranks > 1 && self.activation_checkpointing.0 == Recompute::Full;
+        self.together.map_or(usize::from(!all), |parts| parts as usize)
     }
 
     /// The device of the process that is number `local_rank` on its machine.
