@@ -13,6 +13,7 @@ mod training {
     mod bench;
     mod executor;
     mod golden;
+    mod guards;
     mod reference;
     mod resume;
     mod sharded;

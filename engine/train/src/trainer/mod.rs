@@ -293,7 +293,7 @@ impl<'a> Trainer<'a> {
     fn rewind(&mut self) -> Result<()> {
         let options = self.job.options.guard;
         if self.left_out.len() as u64 >= options.most_rewinds {
-            return Err(Error::new(format!("the run went back {} times and still goes wrong", self.left_out.len()))
+            return Err(Error::new(format!("the run went back {} times and goes wrong again", self.left_out.len()))
                 .hint(format!("`{}` lists what was read each time; lower the learning rate", guard_log::FILE)));
         }
         let bad = self.job.stream.drawn();
