@@ -94,7 +94,10 @@ impl Shared {
         let Some(meeting) = table.meetings.get_mut(&number) else {
             return Err(Error::new("the answer of a call was taken twice"));
         };
-        if let Some(rank) = meeting.messages.iter().position(Option::is_none) {
+        let missing = |rank: &usize| meeting.messages[*rank].is_none();
+        // The one that is gone rather than one that has not come yet.
+        let lost = (0..self.size).find(|rank| missing(rank) && gone[*rank]);
+        if let Some(rank) = lost.or_else(|| (0..self.size).find(missing)) {
             let how = if gone[rank] { "is gone" } else { "does not answer" };
             return Err(Error::new(format!("rank {rank} of {} {how}", self.size)));
         }
