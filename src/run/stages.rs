@@ -248,7 +248,7 @@ fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let destination = options.path.as_ref().map_or_else(|| context.folder.to_owned(), PathBuf::from);
     let model = context.input("pretrain")?;
     let report = match options.format {
-        Format::Safetensors => psann_train::export::save(&model, &destination, &files)?,
+        Format::Safetensors => psann_train::export::save(&model, &destination, &files, &options)?,
         Format::Psannlm => {
             std::fs::create_dir_all(&destination)
                 .map_err(|e| Error::new(format!("cannot make `{}`", destination.display())).because(e))?;

@@ -58,9 +58,9 @@ fn a_damaged_checkpoint_is_named_and_not_used() {
     let scratch = Scratch::with_tiny_recipe();
     scratch.ok(&["recipe", "tiny.rhai"]);
     let pretrain = scratch.stage("tiny", "pretrain");
-    damage(&pretrain.join("checkpoints/step-00000012/model.safetensors"));
+    damage(&pretrain.join("checkpoints/step-00000012/shard-00001-model-00001-of-00001.safetensors"));
     let ended = scratch.run(&["generate", "runs/tiny", "--prompt", "The sea"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.err.contains("step-00000012/model.safetensors"), "{}", ended.err);
+    assert!(ended.err.contains("step-00000012/shard-00001-model-00001-of-00001.safetensors"), "{}", ended.err);
     assert!(ended.err.contains("hint:"), "{}", ended.err);
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use psann_core::model::ParameterSpec;
 use psann_core::plan::Component;
 use psann_core::{Error, Model, Result, registry, suggest};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{MODEL, STATE, State, newest, read_verified, tensors};
+use super::restore::check_tensors;
+use super::shards::{Shards, Wanted};
+use super::{OPTIMIZER, STATE, State, newest, way_out};
 use crate::export::{CONFIG, SavedConfig};
 
 /// A model with its weights.
@@ -24,9 +27,39 @@ pub struct Loaded {
     pub folder: PathBuf,
 }
 
+/// A model whose weights are still in their files.
+pub struct Found {
+    /// How the registry makes it.
+    pub component: Component,
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// Exactly the parameters of the network.
+    pub weights: Shards,
+    /// Where the run stood; `None` for a saved model.
+    pub state: Option<State>,
+    /// The folder: a checkpoint or a saved model.
+    pub folder: PathBuf,
+}
+
 /// Loads the model in `directory`: a checkpoint, a saved model, or the folder of a training stage, of which the newest
-/// checkpoint counts.
+/// checkpoint counts. Takes the memory of the model once.
 pub fn load_model(directory: &Path) -> Result<Loaded> {
+    let mut found = find_model(directory)?;
+    let mut wanted = BTreeMap::new();
+    let mut room = |spec: &ParameterSpec| {
+        let tensor = Tensor::empty(spec.shape.as_slice(), (Kind::Float, Device::Cpu));
+        wanted.insert(spec.name.clone(), Wanted { first: 0, into: tensor.shallow_clone() });
+        tensor
+    };
+    let segments = found.model.segments().iter();
+    let parameters = segments.map(|segment| segment.parameters.iter().map(&mut room).collect()).collect();
+    found.weights.fill(&wanted)?;
+    let Found { component, model, state, folder, .. } = found;
+    Ok(Loaded { component, model, parameters, state, folder })
+}
+
+/// Finds what [`load_model`] loads.
+pub fn find_model(directory: &Path) -> Result<Found> {
     let folder = if directory.join(STATE).is_file() || directory.join(CONFIG).is_file() {
         directory.to_owned()
     } else if let Some(checkpoint) = newest(directory)? {
@@ -35,22 +68,20 @@ pub fn load_model(directory: &Path) -> Result<Loaded> {
         return Err(Error::usage(format!("`{}` holds no trained model", directory.display()))
             .hint("name the folder of a run, a checkpoint, or a saved model"));
     };
-    let (component, state, tensors) = if folder.join(STATE).is_file() {
+    let (component, state, weights) = if folder.join(STATE).is_file() {
         let state = State::read(&folder)?;
-        let tensors = read_verified(&folder, &state, MODEL)?;
-        (state.model.clone(), Some(state), tensors)
+        let files = state.files.iter().filter(|(name, _)| !name.starts_with(OPTIMIZER));
+        let weights = Shards::open(&folder, files, way_out(&folder))?;
+        (state.model.clone(), Some(state), weights)
     } else {
         let config = SavedConfig::read(&folder)?;
-        let path = folder.join(MODEL);
-        let (tensors, hash) = tensors::read(&path)?;
-        if hash != config.weights {
-            return Err(tensors::damaged(&path, "its content is not what was saved").hint("save the model again"));
-        }
-        (config.model, None, tensors)
+        let weights = Shards::open(&folder, &config.weights, "save the model again")?;
+        (config.model, None, weights)
     };
     let model = registry::model(&component.name, &component.options)?;
-    let parameters = parameters_of(model.as_ref(), tensors, &folder.join(MODEL))?;
-    Ok(Loaded { component, model, parameters, state, folder })
+    let specs = model.segments().iter().flat_map(|segment| &segment.parameters);
+    check_tensors(&weights, specs, &folder)?;
+    Ok(Found { component, model, weights, state, folder })
 }
 
 /// Sorts named tensors into the segments of `model`, as fp32; `path` is named in errors.

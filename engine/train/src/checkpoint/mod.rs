@@ -1,38 +1,61 @@
-//! Checkpoints: what a run leaves on disk and continues from, to the bit.
+//! Checkpoints: what a run leaves on disk and continues from, to the bit, on any number of ranks.
 //!
 //! ```text
-//! checkpoints/step-00000100/model.safetensors       fp32 weights under the model's names
-//!                           optimizer.safetensors   NAME.STATE, e.g. `embed.weight.exp_avg`
-//!                           state.json              step, data cursor, identity, BLAKE3 of the two files
-//! checkpoints/latest                                name of the newest folder, for people and scripts
+//! checkpoints/step-00000100/shard-00001-model-00001-of-00001.safetensors            rows of the first rank
+//!                           shard-00002-model-00001-of-00001.safetensors            rows of the second one, …
+//!                           optimizer/shard-00001-model-00001-of-00001.safetensors  NAME.STATE, e.g. `embed.weight.exp_avg`
+//!                           state.json                                              step, data cursor, identity, hashes of all files
+//! checkpoints/latest                                                                name of the newest folder
 //! ```
 //!
-//! A checkpoint is written into `.tmp-…`, flushed, and renamed: a folder called `step-…` is whole, whatever happened
-//! while it was written. Old ones go only after the new one stands. Reading verifies the hashes, so that a run never
-//! continues from, and nobody generates with, a file that was damaged since.
+//! Names and headers of the shards are those that PyTorch's distributed checkpoints read (`DCP_SHARDING_INFO`); to any
+//! other reader of safetensors they are files of rows.
+//!
+//! A checkpoint is written into `.tmp-…` by all ranks, each its own files; when all have told the first rank that theirs
+//! are on the disk, it adds the state and renames the folder. A folder called `step-…` is whole, whatever happened while
+//! it was written. Old ones go only after the new one stands. What is read is verified, so that a run never continues
+//! from, and nobody generates with, a file that was damaged since.
+//!
+//! | module | what |
+//! |---|---|
+//! | `content` | the rows that one rank saves |
+//! | `tensors`, `record` | a file of rows, and what is remembered of it |
+//! | `report` | what ranks tell the one that publishes |
+//! | `shards` | rows of tensors out of several files |
+//! | `restore`, `load` | a run goes on; a model is used |
+//! | `state` | where a run stands, beside its tensors |
 
+mod content;
 mod load;
+mod record;
+mod report;
+mod restore;
+mod shards;
 mod state;
 pub mod tensors;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use psann_core::{Error, Result};
-use tch::Tensor;
+use psann_core::{Collective, Error, Result};
 
 use crate::files::{self, Disk, FileSystem};
+use report::Report;
+use tensors::Rows;
 
-pub use load::{Loaded, load_model, parameters_of};
+pub use content::Content;
+pub use load::{Found, Loaded, find_model, load_model, parameters_of};
+pub use record::{Record, Recorder};
+pub use restore::load_into;
+pub use shards::Shards;
 pub use state::{State, VERSION};
 
-/// File names within a checkpoint.
-pub const MODEL: &str = "model.safetensors";
-/// As above.
-pub const OPTIMIZER: &str = "optimizer.safetensors";
-/// As above.
+/// File name within a checkpoint.
 pub const STATE: &str = "state.json";
+/// Folder of the optimizer's files within a checkpoint.
+const OPTIMIZER: &str = "optimizer";
 
 const FOLDER: &str = "checkpoints";
 const PREFIX: &str = "step-";
@@ -46,67 +69,78 @@ pub struct Checkpoints {
     disk: Box<dyn Disk>,
 }
 
-/// What a checkpoint holds beside its [`State`].
-pub struct Content {
-    /// Weights by name.
-    pub model: Vec<(String, Tensor)>,
-    /// Optimizer state by `NAME.STATE`.
-    pub optimizer: Vec<(String, Tensor)>,
-}
-
 impl Checkpoints {
-    /// Those in `directory`, of which the last `keep` stay; removes what a killed save left.
-    pub fn open(directory: &Path, keep: usize) -> Result<Self> {
-        Self::on(directory, keep, Box::new(FileSystem))
+    /// Those in `directory`, of which the last `keep` stay; the first of `ranks` removes what a killed save left.
+    pub fn open(directory: &Path, keep: usize, ranks: &dyn Collective) -> Result<Self> {
+        Self::on(directory, keep, ranks, Box::new(FileSystem))
     }
 
-    fn on(directory: &Path, keep: usize, disk: Box<dyn Disk>) -> Result<Self> {
+    fn on(directory: &Path, keep: usize, ranks: &dyn Collective, disk: Box<dyn Disk>) -> Result<Self> {
         let root = directory.join(FOLDER);
-        fs::create_dir_all(&root).map_err(|e| files::cannot_write(&root, e))?;
-        for name in names(&root)? {
-            if name.starts_with(TEMPORARY) {
-                remove(&root.join(name))?;
-            }
-        }
+        let cleaned = if ranks.rank() == 0 { clean(&root) } else { Ok(()) };
+        agree(cleaned, ranks)?;
         Ok(Self { root, keep: keep.max(1), disk })
     }
 
-    /// Publishes a checkpoint at `state.step`; fills in `state.files`. On failure the earlier ones stand as they were.
-    pub fn save(&self, mut state: State, content: &Content) -> Result<PathBuf> {
+    /// Publishes a checkpoint at `state.step` together with all `ranks`, each of which brings its own `content`; fills in
+    /// `state.files`. On failure of any rank all fail, and the earlier checkpoints stand as they were.
+    pub fn save(&self, state: &State, content: Content, ranks: &dyn Collective) -> Result<PathBuf> {
         let name = format!("{PREFIX}{:08}", state.step);
         let temporary = self.root.join(format!("{TEMPORARY}{name}"));
+        let first = ranks.rank() == 0;
+        let within = |error: Error| error.within(format!("saving step {}", state.step));
+        let made = if first { make(&temporary) } else { Ok(()) };
+        let written = agree(made, ranks).map(|()| self.write(&temporary, content, ranks.rank()));
+        let written = written.and_then(|outcome| together(outcome, ranks));
         let published = self.root.join(&name);
-        let written = self
-            .write(&temporary, &mut state, content)
-            .and_then(|()| fs::rename(&temporary, &published).map_err(|e| files::cannot_write(&published, e)));
-        if let Err(error) = written {
+        let outcome = match written {
+            Ok(files) if first => self.publish(&State { files, ..state.clone() }, &temporary, &published),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if first && outcome.is_err() {
             // The failure being reported matters more than one in tidying up after it.
             drop(fs::remove_dir_all(&temporary));
-            return Err(error.within(format!("saving step {}", state.step)));
         }
-        files::sync_directory(&self.root)?;
-        files::write(self.disk.as_ref(), &self.root.join(LATEST), format!("{name}\n").as_bytes())?;
-        self.remove_old()?;
+        agree(outcome, ranks).map_err(within)?;
         Ok(published)
     }
 
-    fn write(&self, folder: &Path, state: &mut State, content: &Content) -> Result<()> {
-        fs::create_dir(folder).map_err(|e| files::cannot_write(folder, e))?;
-        for (name, tensors) in [(MODEL, &content.model), (OPTIMIZER, &content.optimizer)] {
-            let path = folder.join(name);
-            let hash = self.write_tensors(&path, tensors).map_err(|e| files::cannot_write(&path, e))?;
-            state.files.insert(name.to_owned(), hash);
+    /// Writes the files of one rank; gives what is remembered of them, by path within the checkpoint.
+    fn write(&self, folder: &Path, content: Content, rank: usize) -> Result<BTreeMap<String, Record>> {
+        let name = shard_name(rank);
+        let mut written = BTreeMap::new();
+        for (name, rows) in [(name.clone(), content.model), (format!("{OPTIMIZER}/{name}"), content.optimizer)] {
+            if rows.is_empty() {
+                continue;
+            }
+            let path = folder.join(&name);
+            let record = self.write_tensors(&path, rows).map_err(|e| files::cannot_write(&path, e))?;
+            written.insert(name, record);
         }
-        // Through the rename of the whole folder this is published with the rest; here it only has to be complete.
-        files::write(self.disk.as_ref(), &folder.join(STATE), state.text()?.as_bytes())
+        Ok(written)
     }
 
-    fn write_tensors(&self, path: &Path, tensors: &[(String, Tensor)]) -> io::Result<String> {
+    fn write_tensors(&self, path: &Path, rows: Vec<Rows>) -> io::Result<Record> {
         // Small tensors would each be a system call of their own; big ones pass through the buffer untouched.
         let mut file = io::BufWriter::with_capacity(1 << 20, self.disk.create(path)?);
-        let hash = tensors::write(&mut file, tensors)?;
+        let mut recorder = Recorder::new(&mut file);
+        tensors::write(&mut recorder, rows)?;
+        let record = recorder.finish()?;
         file.get_mut().sync()?;
-        Ok(hash)
+        Ok(record)
+    }
+
+    /// Adds the state to files that are on the disk, and makes a checkpoint of them.
+    fn publish(&self, state: &State, temporary: &Path, published: &Path) -> Result<()> {
+        files::sync_directory(&temporary.join(OPTIMIZER))?;
+        // Through the rename of the whole folder this is published with the rest; here it only has to be complete.
+        files::write(self.disk.as_ref(), &temporary.join(STATE), state.text()?.as_bytes())?;
+        fs::rename(temporary, published).map_err(|e| files::cannot_write(published, e))?;
+        files::sync_directory(&self.root)?;
+        let name = published.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        files::write(self.disk.as_ref(), &self.root.join(LATEST), format!("{name}\n").as_bytes())?;
+        self.remove_old()
     }
 
     fn remove_old(&self) -> Result<()> {
@@ -132,37 +166,48 @@ pub fn newest(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(published(&root)?.pop().map(|(_, name)| root.join(name)))
 }
 
-/// The tensors of `file` in checkpoint `folder`, after a check against the hash that `state` holds.
-pub fn read_verified(folder: &Path, state: &State, file: &str) -> Result<Vec<(String, Tensor)>> {
-    let (tensors, hash) = tensors::read(&folder.join(file)).map_err(|e| way_out(e, folder))?;
-    check_hash(folder, state, file, &hash)?;
-    Ok(tensors)
+/// Name of a rank's file, as PyTorch's reader of sharded safetensors knows it.
+fn shard_name(rank: usize) -> String {
+    format!("shard-{:05}-model-00001-of-00001.safetensors", rank + 1)
 }
 
-/// Checks `file` in checkpoint `folder` against the hash that `state` holds.
-pub fn verify(folder: &Path, state: &State, file: &str) -> Result<()> {
-    let path = folder.join(file);
-    let mut hasher = blake3::Hasher::new();
-    fs::File::open(&path)
-        .and_then(|open| hasher.update_reader(open).map(drop))
-        .map_err(|e| way_out(Error::new(format!("cannot read `{}`", path.display())).because(e), folder))?;
-    check_hash(folder, state, file, &hasher.finalize().to_hex())
+/// Fails on all ranks when `outcome` is a failure on one.
+fn agree(outcome: Result<()>, ranks: &dyn Collective) -> Result<()> {
+    together(outcome.map(|()| BTreeMap::new()), ranks).map(drop)
 }
 
-fn check_hash(folder: &Path, state: &State, file: &str, hash: &str) -> Result<()> {
-    match state.files.get(file) {
-        Some(expected) if *expected == hash => Ok(()),
-        Some(_) => Err(way_out(tensors::damaged(&folder.join(file), "its content is not what was saved"), folder)),
-        None => Err(way_out(tensors::damaged(&folder.join(STATE), &format!("it does not know `{file}`")), folder)),
+/// The files of all ranks; fails on all of them when one failed.
+fn together(outcome: Result<BTreeMap<String, Record>>, ranks: &dyn Collective) -> Result<BTreeMap<String, Record>> {
+    let reports = report::share(&Report::of(&outcome), ranks)?;
+    // This rank's own failure, with its hint and cause, says more than what it told the others.
+    outcome?;
+    report::files_of(reports)
+}
+
+/// Makes the folder, and removes from it what a killed save left.
+fn clean(root: &Path) -> Result<()> {
+    fs::create_dir_all(root).map_err(|e| files::cannot_write(root, e))?;
+    for name in names(root)? {
+        if name.starts_with(TEMPORARY) {
+            remove(&root.join(name))?;
+        }
     }
+    Ok(())
 }
 
-/// Adds what to do about a damaged checkpoint.
-fn way_out(error: Error, folder: &Path) -> Error {
-    error.hint(format!(
-        "remove `{}` to go on from the checkpoint before it, or start over with `--fresh`",
-        folder.display()
-    ))
+/// Makes the folder that ranks write into.
+fn make(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        remove(folder)?;
+    }
+    fs::create_dir(folder).map_err(|e| files::cannot_write(folder, e))?;
+    let optimizer = folder.join(OPTIMIZER);
+    fs::create_dir(&optimizer).map_err(|e| files::cannot_write(&optimizer, e))
+}
+
+/// What to do about a damaged checkpoint.
+fn way_out(folder: &Path) -> String {
+    format!("remove `{}` to go on from the checkpoint before it, or start over with `--fresh`", folder.display())
 }
 
 /// Published checkpoints, oldest first.

@@ -7,54 +7,61 @@ use std::path::Path;
 use psann_core::plan::Component;
 use psann_core::tokens::{Cursor, Skip};
 use psann_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{STATE, tensors, way_out};
+use super::record::Record;
+use super::tensors::damaged;
+use super::{STATE, way_out};
 
 /// Version of the layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// [`VERSION`].
     pub version: u32,
-    /// Optimizer steps done.
+    /// Steps done.
     pub step: u64,
+    /// Steps in which weights moved; fewer where a guard decided against the move.
+    #[serde(default)]
+    pub updates: u64,
     /// Tokens seen.
     pub tokens: u64,
     /// Loss of the last step, in nats per target.
+    #[serde(with = "number")]
     pub loss: f64,
-    /// Seed of the run; dropout masks follow from it and the step.
+    /// Seed of the run; everything random follows from it and the step.
     pub seed: u64,
-    /// Moves that the optimizer made; fewer than steps where guards left some out.
-    #[serde(default)]
-    pub updates: u64,
+    /// Where the data stream stands.
+    pub cursor: Cursor,
     /// Batches that guards left out.
     #[serde(default)]
     pub left_out: Vec<Skip>,
-    /// What the guards remember.
+    /// What guards remember.
     #[serde(default)]
     pub guard: Value,
-    /// Where the data stream stands.
-    pub cursor: Cursor,
     /// The model, as the registry makes it.
     pub model: Component,
     /// What decides the run's result; another run must not continue from here.
     pub identity: Value,
-    /// Hexadecimal BLAKE3 of each file beside this one.
-    pub files: BTreeMap<String, String>,
+    /// The files beside this one, by path; filled in when they are written.
+    #[serde(default)]
+    pub files: BTreeMap<String, Record>,
 }
+
+/// What stands between the fields and their own hash, which is the last one.
+const SEAL: &str = ",\n  \"hash\": \"";
 
 impl State {
     /// Reads the state of the checkpoint in `folder`.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(STATE);
         let text = fs::read_to_string(&path)
-            .map_err(|e| way_out(Error::new(format!("cannot read `{}`", path.display())).because(e), folder))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|e| way_out(tensors::damaged(&path, &e.to_string()), folder))?;
+            .map_err(|e| Error::new(format!("cannot read `{}`", path.display())).because(e).hint(way_out(folder)))?;
+        let fail = |what: &str| damaged(&path, what).hint(way_out(folder));
+        let value: Value = serde_json::from_str(&text).map_err(|e| fail(&e.to_string()))?;
         // Before the layout is looked at: another version's may differ.
         match value.get("version").and_then(Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
@@ -67,13 +74,18 @@ impl State {
                 .hint("use the program that wrote it, or start over with `--fresh`"));
             }
         }
-        serde_json::from_value(value).map_err(|e| way_out(tensors::damaged(&path, &e.to_string()), folder))
+        let sealed = text.rsplit_once(SEAL).is_some_and(|(fields, hash)| hash == seal(fields));
+        if !sealed {
+            return Err(fail("its content is not what was saved"));
+        }
+        serde_json::from_value(value).map_err(|e| fail(&e.to_string()))
     }
 
-    /// As JSON text.
+    /// As JSON text, sealed with its own hash.
     pub fn text(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::new("cannot write the state").because(e))?;
-        Ok(text + "\n")
+        let fields = text.trim_end_matches("\n}");
+        Ok(format!("{fields}{SEAL}{}", seal(fields)))
     }
 
     /// Fails when this state belongs to a run with another `identity`, and says where the two differ.
@@ -89,6 +101,25 @@ impl State {
                 .hint("undo the change, give the run another name, or start over with `--fresh`"))
             }
         }
+    }
+}
+
+/// The end of a state's text.
+fn seal(fields: &str) -> String {
+    format!("{}\"\n}}\n", blake3::hash(fields.as_bytes()).to_hex())
+}
+
+/// Numbers that may be none: JSON has no NaN, and a run that ignores one must be able to go on from it.
+mod number {
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use psann_core::collective::{Collective, sum_values};
-use psann_core::tokens::{BatchStream, Skip, TokenBatch};
+use psann_core::tokens::{BatchStream, Cursor, Skip, TokenBatch};
 use psann_core::{Error, Event, Model, Observer, Optimizer, Result, Sharder};
 use psann_torch::{memory, threads};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,7 @@ impl<'a> Trainer<'a> {
         let ranks = job.sharder.ranks();
         let total = options.steps_of_run(job.epoch_tokens)?;
         options.schedule.check(total)?;
-        let checkpoints = Checkpoints::open(job.directory, options.checkpoint.keep as usize)?;
+        let checkpoints = Checkpoints::open(job.directory, options.checkpoint.keep as usize, ranks.as_ref())?;
         let found = install::continue_or_begin(&mut job)?;
         let step = found.as_ref().map_or(0, |(state, _)| state.step);
         let executor =
@@ -386,13 +386,13 @@ impl<'a> Trainer<'a> {
             updates: self.updates,
             left_out: self.left_out.clone(),
             guard: self.guard.state(),
-            cursor: self.job.stream.cursor(),
+            cursor: cursor(self.job.stream.as_ref(), self.ranks.as_ref())?,
             model: self.job.options.model()?,
             identity: self.job.identity.clone(),
             files: std::collections::BTreeMap::new(),
         };
-        let content = content(self.job.sharder.as_mut(), self.job.optimizer.as_ref());
-        self.saved = Some((self.step, self.checkpoints.save(state, &content)?));
+        let content = Content::of(self.job.sharder.as_mut(), self.job.optimizer.as_ref())?;
+        self.saved = Some((self.step, self.checkpoints.save(&state, content, self.ranks.as_ref())?));
         Ok(())
     }
 
@@ -419,16 +419,13 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Weights and optimizer state by name, sharing memory with the shards.
-fn content(sharder: &mut dyn Sharder, optimizer: &dyn Optimizer) -> Content {
-    let mut content = Content { model: Vec::new(), optimizer: Vec::new() };
-    for (index, shard) in sharder.shards().iter().enumerate() {
-        content.model.push((shard.spec.name.clone(), shard.value.shallow_clone()));
-        for state in optimizer.state(index) {
-            content.optimizer.push((format!("{}.{}", shard.spec.name, state.name), state.tensor));
-        }
-    }
-    content
+/// The place of all ranks in the data.
+fn cursor(stream: &dyn BatchStream, ranks: &dyn Collective) -> Result<Cursor> {
+    let failed = |e: serde_json::Error| Error::new("ranks cannot tell their places in the data").because(e);
+    let own = serde_json::to_vec(&stream.cursor()).map_err(failed)?;
+    let parts: std::result::Result<Vec<Cursor>, _> =
+        ranks.share(&own)?.iter().map(|bytes| serde_json::from_slice(bytes)).collect();
+    Cursor::merge(parts.map_err(failed)?)
 }
 
 /// To the microsecond, which is all a clock is good for.

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use psann_core::error::Fault;
 use psann_core::tokens::BatchStream;
 use psann_core::{Error, Event, Observer, Result};
-use psann_train::checkpoint::{MODEL, load_model, newest};
+use psann_train::checkpoint::{State, load_model, newest};
+use psann_train::export::{MODEL, SaveOptions};
 use psann_train::{Job, PretrainOptions, TrainSummary, export, pretrain};
 use serde_json::{Value, json};
 
@@ -108,10 +109,9 @@ fn run(directory: &Path, observer: &Watcher) -> Result<TrainSummary> {
 fn outcome(directory: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<Value>) {
     let checkpoint = newest(directory).unwrap().unwrap();
     assert!(checkpoint.ends_with("step-00000010"), "{}", checkpoint.display());
-    let files = fs::read_dir(&checkpoint).unwrap().map(|entry| {
-        let entry = entry.unwrap();
-        (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
-    });
+    let read = |name: &str| (name.to_owned(), fs::read(checkpoint.join(name)).unwrap());
+    let files: Vec<String> = State::read(&checkpoint).unwrap().files.into_keys().chain(["state.json".into()]).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
     let metrics = fs::read_to_string(directory.join("metrics.jsonl")).unwrap();
     let lines = metrics.lines().map(|line| {
         let mut line: Value = serde_json::from_str(line).unwrap();
@@ -120,7 +120,7 @@ fn outcome(directory: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<Value>) {
         }
         line
     });
-    (files.collect(), lines.collect())
+    (files.iter().map(|name| read(name)).collect(), lines.collect())
 }
 
 fn undisturbed() -> (BTreeMap<String, Vec<u8>>, Vec<Value>) {
@@ -210,11 +210,15 @@ fn a_damaged_checkpoint_stops_the_run_and_removing_it_falls_back_on_the_one_befo
         .unwrap_err();
     let checkpoint = newest(folder.path()).unwrap().unwrap();
     assert!(checkpoint.ends_with("step-00000008"));
-    let weights = checkpoint.join(MODEL);
+    let name = "shard-00001-model-00001-of-00001.safetensors";
+    let weights = checkpoint.join(name);
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() - 100]).unwrap();
     let error = run(folder.path(), &Watcher::default()).unwrap_err();
-    assert!(error.to_string().contains("step-00000008/model.safetensors` is damaged"), "{error}");
+    assert!(
+        error.to_string().contains("step-00000008/shard-00001-model-00001-of-00001.safetensors` is damaged"),
+        "{error}"
+    );
     assert!(error.hint_text().unwrap().contains("step-00000008"));
     fs::remove_dir_all(&checkpoint).unwrap();
     assert_eq!(run(folder.path(), &Watcher::default()).unwrap().resumed_from, Some(4));
@@ -248,7 +252,8 @@ fn a_trained_model_loads_from_stage_checkpoint_and_saved_folder_alike() {
     let tokenizer = folder.path().join("tokenizer.json");
     fs::write(&tokenizer, "{}").unwrap();
     let saved = folder.path().join("saved");
-    let report = export::save(folder.path(), &saved, std::slice::from_ref(&tokenizer)).unwrap();
+    let report =
+        export::save(folder.path(), &saved, std::slice::from_ref(&tokenizer), &SaveOptions::default()).unwrap();
     assert_eq!(report.parameters, summary.parameters);
     assert_eq!(fs::read_to_string(saved.join("tokenizer.json")).unwrap(), "{}");
     let loaded: Vec<_> = [folder.path(), &summary.checkpoint, &saved].map(|place| load_model(place).unwrap()).into();

@@ -80,16 +80,27 @@ pub fn gradients(sharder: &mut dyn Sharder) -> Vec<(String, Option<Tensor>)> {
 
 /// Rows that follow from their number alone, as a real stream's do.
 pub struct CountingStream {
+    /// Of the global batch.
     pub rows: usize,
     pub columns: usize,
     pub batches: u64,
     /// Differs for other data.
     pub hash: String,
+    pub rank: usize,
+    pub ranks: usize,
 }
 
 impl CountingStream {
     pub fn new(rows: usize, columns: usize) -> Self {
-        Self { rows, columns, batches: 0, hash: "same".into() }
+        Self::of_rank(rows, columns, 0, 1)
+    }
+
+    pub fn of_rank(rows: usize, columns: usize, rank: usize, ranks: usize) -> Self {
+        Self { rows, columns, batches: 0, hash: "same".into(), rank, ranks }
+    }
+
+    fn own_rows(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.rank..self.rows).step_by(self.ranks)
     }
 }
 
@@ -98,18 +109,16 @@ impl BatchStream for CountingStream {
         let first = self.batches * (self.rows * self.columns) as u64;
         // Counts up with a step that changes, so that there is something to learn.
         let token = |place: u64| ((first + place + (first + place) / 7) % u64::from(VOCABULARY)) as u32;
-        let tokens = (0..(self.rows * self.columns) as u64).map(token).collect();
+        let columns = self.columns as u64;
+        let row = |row: usize| (row as u64 * columns..(row as u64 + 1) * columns).map(token);
+        let tokens = self.own_rows().flat_map(row).collect();
         self.batches += 1;
-        Ok(TokenBatch { rows: self.rows, columns: self.columns, tokens, documents: None })
+        Ok(TokenBatch { rows: self.own_rows().count(), columns: self.columns, tokens, documents: None })
     }
 
     fn cursor(&self) -> Cursor {
-        Cursor {
-            batches: self.batches,
-            rows: vec![RowCursor::default(); self.rows],
-            hash: self.hash.clone(),
-            ..Cursor::default()
-        }
+        let row = |row: usize| RowCursor { row: row as u64, hash: self.hash.clone(), ..RowCursor::default() };
+        Cursor::new(self.batches, self.batches, Vec::new(), self.own_rows().map(row).collect())
     }
 
     fn drawn(&self) -> u64 {
@@ -117,7 +126,7 @@ impl BatchStream for CountingStream {
     }
 
     fn seek(&mut self, cursor: &Cursor) -> Result<()> {
-        if cursor.hash != self.hash {
+        if cursor.rows.iter().any(|row| row.hash != self.hash) {
             return Err(Error::new("the data changed"));
         }
         self.batches = cursor.batches;
