@@ -11,6 +11,7 @@ mod end_to_end {
     mod launch;
     mod model;
     mod plugins;
+    mod ranks;
     mod repl;
     mod resume;
     mod runs;
