@@ -14,6 +14,7 @@ mod training {
     mod executor;
     mod golden;
     mod guards;
+    mod kills;
     mod reference;
     mod resume;
     mod sharded;
