@@ -13,6 +13,9 @@ const INSTRUCTION_SETS: [(&str, &str, &[&str]); 3] = [
     ("avx512", "AVX512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma", "-mf16c"]),
 ];
 
+/// Units that see libtorch's tensors.
+const SHIM: [&str; 6] = ["shim", "linear", "loss", "optimizers", "products", "sine"];
+
 fn main() {
     rpath::main();
     println!("cargo::rerun-if-changed=csrc");
@@ -28,7 +31,7 @@ fn main() {
         println!("cargo::error=psann needs libtorch 2.13.0; `{}` is another version", include.display());
         return;
     }
-    compiler(&include).files(["csrc/shim.cpp", "csrc/optimizers.cpp"]).compile("psann_shim");
+    compiler(&include).files(SHIM.map(|unit| format!("csrc/{unit}.cpp"))).compile("psann_shim");
     compiler(&include)
         .file("csrc/distributed.cpp")
         .flag("-isystem")

@@ -6,6 +6,12 @@ use tch::Tensor;
 
 use crate::ffi;
 
+/// A leaf of a new graph on the memory of `value`. Its gradient keeps the dtype in which it is computed: that of a bf16
+/// matrix may be fp32.
+pub fn leaf(value: &Tensor, trainable: bool) -> Result<Tensor> {
+    ffi::leaf(value, trainable)
+}
+
 /// Gradients of `sum(output * output_gradient)` with respect to each of `inputs`, and frees the graph.
 ///
 /// An input that the output does not depend on gets `None`. All inputs must require gradients.

@@ -11,6 +11,7 @@ pub type Raw = torch_sys::C_tensor;
 unsafe extern "C" {
     fn psann_last_error() -> *const c_char;
     fn psann_libtorch_version() -> *const c_char;
+    fn psann_leaf(value: *const Raw, trainable: c_int, result: *mut *mut Raw) -> c_int;
     fn psann_gradients(
         output: *const Raw,
         output_gradient: *const Raw,
@@ -40,6 +41,9 @@ unsafe extern "C" {
     ) -> c_int;
     fn psann_rms_norm(x: *const Raw, scale: *const Raw, eps: f64, result: *mut *mut Raw) -> c_int;
     fn psann_rotate(x: *const Raw, cosine: *const Raw, sine: *const Raw, result: *mut *mut Raw) -> c_int;
+    fn psann_linear(x: *const Raw, weight: *const Raw, bias: *const Raw, result: *mut *mut Raw) -> c_int;
+    fn psann_embedding(weight: *const Raw, ids: *const Raw, result: *mut *mut Raw) -> c_int;
+    fn psann_scaled_add(x: *const Raw, alpha: *const Raw, m: *const Raw, result: *mut *mut Raw) -> c_int;
     fn psann_linear_cross_entropy(
         hidden: *const Raw,
         weight: *const Raw,
@@ -95,6 +99,14 @@ pub fn libtorch_version() -> String {
     unsafe { CStr::from_ptr(psann_libtorch_version()) }.to_string_lossy().into_owned()
 }
 
+/// See [`crate::autograd::leaf`].
+pub fn leaf(value: &Tensor, trainable: bool) -> Result<Tensor> {
+    let mut result = std::ptr::null_mut();
+    // SAFETY: a live tensor borrowed for the call.
+    let status = unsafe { psann_leaf(value.as_ptr(), c_int::from(trainable), &raw mut result) };
+    made(status, result)
+}
+
 /// See [`crate::autograd::gradients`].
 pub fn gradients(output: &Tensor, output_gradient: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
     let pointers: Vec<*const Raw> = inputs.iter().map(|input| input.as_ptr()).collect();
@@ -124,7 +136,7 @@ pub fn damped_sine(z: &Tensor, vectors: [&Tensor; 3], mode: c_int, bounds: &[f64
     made(status, result)
 }
 
-/// See [`crate::sine::damped_sine_linear`]; for contiguous fp32 on the CPU only.
+/// See [`crate::sine::damped_sine_linear`]; for contiguous fp32 and bf16 on the CPU only.
 pub fn damped_sine_linear(
     z: &Tensor,
     vectors: [&Tensor; 3],
@@ -164,6 +176,31 @@ pub fn rotate(x: &Tensor, cosine: &Tensor, sine: &Tensor) -> Result<Tensor> {
     let mut result = std::ptr::null_mut();
     // SAFETY: live tensors borrowed for the call.
     let status = unsafe { psann_rotate(x.as_ptr(), cosine.as_ptr(), sine.as_ptr(), &raw mut result) };
+    made(status, result)
+}
+
+/// See [`crate::linear::linear`].
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let mut result = std::ptr::null_mut();
+    let bias = bias.map_or(std::ptr::null(), Tensor::as_ptr);
+    // SAFETY: live tensors borrowed for the call; a missing bias is null, as the shim expects.
+    let status = unsafe { psann_linear(x.as_ptr(), weight.as_ptr(), bias, &raw mut result) };
+    made(status, result)
+}
+
+/// See [`crate::linear::embedding`].
+pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let mut result = std::ptr::null_mut();
+    // SAFETY: live tensors borrowed for the call; libtorch checks the ids before it reads a row.
+    let status = unsafe { psann_embedding(weight.as_ptr(), ids.as_ptr(), &raw mut result) };
+    made(status, result)
+}
+
+/// See [`crate::linear::scaled_add`].
+pub fn scaled_add(x: &Tensor, alpha: &Tensor, m: &Tensor) -> Result<Tensor> {
+    let mut result = std::ptr::null_mut();
+    // SAFETY: live tensors borrowed for the call, of the shapes that the caller checked.
+    let status = unsafe { psann_scaled_add(x.as_ptr(), alpha.as_ptr(), m.as_ptr(), &raw mut result) };
     made(status, result)
 }
 

@@ -1,12 +1,14 @@
 //! What tch lacks of libtorch: gradients with a given output gradient, fused kernels with their backward passes, and
 //! memory figures. All `unsafe` and all C++ of psann live here.
 //!
-//! Fused kernels run on fp32 CPU tensors. Other devices and dtypes take composed operations with the same formulas.
+//! Fused kernels run on fp32 and bf16 CPU tensors, with fp32 arithmetic inside. Other devices and dtypes take composed
+//! operations with the same formulas.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`autograd`] | gradients of one output with respect to chosen inputs |
 //! | [`sine`] | the damped sine |
+//! | [`linear`] | linear maps, embeddings, the residual sum |
 //! | [`norm`] | RMS norm |
 //! | [`rotary`] | rotary positions |
 //! | [`loss`] | vocabulary projection and cross-entropy, a few rows at a time |
@@ -19,6 +21,7 @@ pub mod autograd;
 pub mod bytes;
 pub mod distributed;
 mod ffi;
+pub mod linear;
 pub mod loss;
 pub mod memory;
 pub mod norm;

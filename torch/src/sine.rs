@@ -66,12 +66,13 @@ pub fn damped_sine_linear(
             weight.size()
         )));
     }
-    let plain = |tensor: &Tensor| tensor.device() == Device::Cpu && tensor.kind() == Kind::Float;
-    if z.is_contiguous() && [z, weight, bias].into_iter().chain(vectors).all(plain) {
+    let on_cpu = [z, weight, bias].into_iter().chain(vectors).all(|tensor| tensor.device() == Device::Cpu);
+    let fused = matches!(z.kind(), Kind::Float | Kind::BFloat16) && weight.kind() == z.kind();
+    if on_cpu && fused && z.is_contiguous() {
         return ffi::damped_sine_linear(z, vectors, [weight, bias], code(mode), &limits(bounds));
     }
     let y = ffi::damped_sine(z, vectors, code(mode), &limits(bounds))?;
-    Ok(y.linear(weight, Some(bias)))
+    ffi::linear(&y, weight, Some(bias))
 }
 
 fn check(z: &Tensor, vectors: [&Tensor; 3]) -> Result<()> {

@@ -14,10 +14,10 @@ pub struct Leaves {
 
 impl Leaves {
     /// Views of `parameters`.
-    pub fn new(specs: &[ParameterSpec], parameters: &[Tensor]) -> Self {
-        let leaf = |(spec, value): (&ParameterSpec, &Tensor)| value.detach().set_requires_grad(spec.trainable);
+    pub fn new(specs: &[ParameterSpec], parameters: &[Tensor]) -> Result<Self> {
+        let leaf = |(spec, value): (&ParameterSpec, &Tensor)| autograd::leaf(value, spec.trainable);
         let trainable = (0..specs.len()).filter(|index| specs[*index].trainable).collect();
-        Self { parameters: specs.iter().zip(parameters).map(leaf).collect(), trainable }
+        Ok(Self { parameters: specs.iter().zip(parameters).map(leaf).collect::<Result<_>>()?, trainable })
     }
 
     /// Gradients of `output` with respect to `input` (when it is a leaf) and to the weights, in spec order with `None`

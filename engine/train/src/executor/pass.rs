@@ -100,7 +100,7 @@ impl Pass<'_> {
         for (state, micro) in states.into_iter().zip(group) {
             let (model, sharder, loss) = (self.model, &mut *self.sharder, &mut *self.loss);
             let gradients = timed(&mut loss.time.head, || {
-                let leaves = Leaves::new(specs, &parameters);
+                let leaves = Leaves::new(specs, &parameters)?;
                 let input = leaf(&state);
                 let projection = model.project(&leaves.parameters, &input)?;
                 let weight = projection.weight;
@@ -201,7 +201,7 @@ fn build(
     input: &Tensor,
     context: &mut ForwardContext<'_>,
 ) -> Result<(Tensor, Graph)> {
-    let leaves = Leaves::new(&model.segments()[segment].parameters, parameters);
+    let leaves = Leaves::new(&model.segments()[segment].parameters, parameters)?;
     let input = if segment == 0 { input.shallow_clone() } else { leaf(input) };
     let output = model.forward(segment, &leaves.parameters, &input, context)?;
     Ok((input, Graph { output, leaves }))

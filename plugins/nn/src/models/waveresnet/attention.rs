@@ -2,6 +2,7 @@
 
 use psann_core::Result;
 use psann_core::model::{Cache, ForwardContext};
+use psann_torch::linear::linear;
 use psann_torch::rotary::rotate;
 use tch::{Kind, Tensor};
 
@@ -25,8 +26,9 @@ pub fn attend(
     let (batch, time, width) = (size[0], size[1], size[2]);
     let heads = model.sizes.heads;
     let [q, k, v, o] = model.layout.attention.map(|index| &parameters[index]);
-    let split = |weight: &Tensor| x.linear(weight, None::<Tensor>).view([batch, time, heads, width / heads]);
-    let (mut q, mut k, v) = (split(q), split(k), split(v));
+    let split =
+        |weight: &Tensor| -> Result<Tensor> { Ok(linear(x, weight, None)?.view([batch, time, heads, width / heads])) };
+    let [mut q, mut k, v] = [split(q)?, split(k)?, split(v)?];
     if let Some((cosine, sine)) = &pass.rotary {
         q = rotate(&q, cosine, sine)?;
         k = rotate(&k, cosine, sine)?;
@@ -47,7 +49,7 @@ pub fn attend(
             None => scaled_dot_product(&q, &k, &v, None, time > 1),
         }
     };
-    Ok(mixed.transpose(1, 2).reshape([batch, time, width]).linear(o, None::<Tensor>))
+    linear(&mixed.transpose(1, 2).reshape([batch, time, width]), o, None)
 }
 
 fn scaled_dot_product(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, causal: bool) -> Tensor {

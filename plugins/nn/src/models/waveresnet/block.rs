@@ -2,6 +2,7 @@
 
 use psann_core::model::{Cache, ForwardContext};
 use psann_core::{Error, Result};
+use psann_torch::linear::{linear, scaled_add};
 use psann_torch::norm::rms_norm;
 use psann_torch::sine::{Bounds, Decay, damped_sine, damped_sine_linear};
 use tch::Tensor;
@@ -37,16 +38,17 @@ impl WaveResNet {
             return Ok(x);
         }
         let second = self.norm(&x, parameters, layout.norms.map(|norms| norms[1]))?;
-        let alpha = parameters[0].to_kind(x.kind());
         if let (WaveMode::Replace, Some(wave)) = (mode, layout.wave) {
             // The reference drops the residual stream here and goes on with the wave block's own.
-            return Ok(self.wave(segment, parameters, &wave, &second, context, places)? * alpha);
+            return Ok(
+                self.wave(segment, parameters, &wave, &second, context, places)? * parameters[0].to_kind(x.kind())
+            );
         }
         let x = match layout.mlp {
             Some(mlp) => {
                 let m = self.mlp(parameters, mlp, &second)?;
                 let m = dropout(m, self.options.dropout, context.dropout_key, places + 2);
-                x.addcmul(&alpha, &m)
+                scaled_add(&x, &parameters[0], &m)?
             }
             None => x,
         };
@@ -70,11 +72,10 @@ impl WaveResNet {
 
     fn mlp(&self, parameters: &[Tensor], mlp: [usize; 4], x: &Tensor) -> Result<Tensor> {
         let [fc1, bias1, fc2, bias2] = mlp.map(|index| &parameters[index]);
-        let z = x.linear(fc1, Some(bias1.to_kind(x.kind())));
-        let bias2 = bias2.to_kind(x.kind());
-        let Some(vectors) = self.layout.mlp_sine else { return Ok(z.gelu("none").linear(fc2, Some(bias2))) };
+        let z = linear(x, fc1, Some(bias1))?;
+        let Some(vectors) = self.layout.mlp_sine else { return linear(&z.gelu("none"), fc2, Some(bias2)) };
         let (mode, bounds) = formula(&self.options.sine);
-        damped_sine_linear(&z, vectors.map(|index| &parameters[index]), mode, &bounds, fc2, &bias2)
+        damped_sine_linear(&z, vectors.map(|index| &parameters[index]), mode, &bounds, fc2, bias2)
     }
 
     fn activation(&self, z: &Tensor, parameters: &[Tensor], sine: Option<[usize; 3]>) -> Result<Tensor> {
@@ -114,7 +115,7 @@ impl WaveResNet {
             padded.conv1d(&parameters[layout.convolution], None::<Tensor>, 1, 0, dilation, width).transpose(1, 2);
         let active = self.activation(&mixed.contiguous(), parameters, layout.sine)?;
         let [weight, bias] = layout.projection.map(|index| &parameters[index]);
-        let out = active.linear(weight, Some(bias.to_kind(x.kind())));
+        let out = linear(&active, weight, Some(bias))?;
         Ok(x + dropout(out, options.dropout, context.dropout_key, places + 3))
     }
 

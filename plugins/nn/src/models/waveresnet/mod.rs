@@ -28,6 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 use psann_core::model::{Draw, ForwardContext, Projection, SegmentSpec};
 use psann_core::{Error, Model, Result};
+use psann_torch::linear::embedding;
 use psann_torch::norm::rms_norm;
 use tch::{Device, Kind, Tensor};
 
@@ -125,14 +126,14 @@ impl WaveResNet {
         Pass { rotary, mask }
     }
 
-    fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &ForwardContext<'_>) -> Tensor {
-        let embedded = Tensor::embedding(&parameters[0], ids, -1, false, false);
+    fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
+        let embedded = embedding(&parameters[0], ids)?;
         if self.options.positional_encoding != PositionalEncoding::Sinusoidal {
-            return embedded;
+            return Ok(embedded);
         }
         let positions = positions::positions(context.start(), ids.size()[1], context.documents, ids.device());
         let table = positions::sinusoidal(&positions, self.sizes.width).to_kind(embedded.kind());
-        embedded + table
+        Ok(embedded + table)
     }
 }
 
@@ -153,7 +154,7 @@ impl Model for WaveResNet {
         context: &mut ForwardContext<'_>,
     ) -> Result<Tensor> {
         if segment == 0 {
-            return Ok(self.embed(parameters, input, context));
+            return self.embed(parameters, input, context);
         }
         let width = self.sizes.width;
         match input.size().as_slice() {
