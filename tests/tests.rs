@@ -10,6 +10,7 @@ mod end_to_end {
     mod interrupt;
     mod launch;
     mod model;
+    mod plans;
     mod plugins;
     mod ranks;
     mod repl;

@@ -111,6 +111,17 @@ impl ForwardContext<'_> {
     }
 }
 
+/// Bytes that a segment takes beside its input, its output and its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// What its graph keeps for the backward pass.
+    pub kept: u64,
+    /// Temporaries of the backward pass.
+    pub work: u64,
+    /// Bytes of its output.
+    pub output: u64,
+}
+
 /// The last segment up to, but without, the product with the vocabulary matrix: the loss needs no full logits.
 #[derive(Debug)]
 pub struct Projection {
@@ -155,6 +166,12 @@ pub trait Model: Send + Sync {
 
     /// Floating-point operations per token of one forward and backward pass over sequences of `length` tokens.
     fn flops_per_token(&self, length: i64) -> f64;
+
+    /// What computing `segment` for so many tokens takes, for memory plans. Unknown by default, which counts as nothing.
+    fn footprint(&self, segment: usize, tokens: i64, compute: Kind) -> Footprint {
+        let _ = (segment, tokens, compute);
+        Footprint::default()
+    }
 
     /// What a user should be told before training ("the wave block sees future tokens").
     fn warnings(&self) -> Vec<String> {

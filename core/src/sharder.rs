@@ -73,6 +73,32 @@ impl Shard {
     }
 }
 
+/// What a sharder would hold and send, for plans: nothing is allocated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// Rows of each parameter, by segment, on the rank that holds most.
+    pub rows: Vec<Vec<i64>>,
+    /// How long gathered weights stay.
+    pub gathered: Gathering,
+    /// The dtype that gradients travel in.
+    pub wire: Kind,
+    /// Ranks that hold one copy of the model.
+    pub copy_ranks: usize,
+    /// Whether shards, gradients and optimizer state are in the memory of the host.
+    pub offload: bool,
+}
+
+/// How long gathered weights stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gathering {
+    /// They are the shards themselves, or casts of them.
+    InPlace,
+    /// While their segment is computed; the next one's come meanwhile.
+    Segment,
+    /// Until the step ends.
+    Step,
+}
+
 /// Owns the shards of all segments and moves them between ranks.
 ///
 /// One step: for each segment `gather` … `release` on the way forward, `gather` … `reduce` … `release` on the way
@@ -92,6 +118,9 @@ pub trait Sharder: Send {
     fn is_saved(&self) -> bool {
         true
     }
+
+    /// What it would hold and send for these segments.
+    fn layout(&self, segments: &[SegmentSpec]) -> Layout;
 
     /// Lays out the parameters of all segments and makes room for what this rank owns; called once. The values are then
     /// filled in through [`Sharder::shards`].

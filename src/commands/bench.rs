@@ -167,8 +167,8 @@ fn train_text(report: &BenchReport) -> String {
         report.roofline_fraction * 100.0
     ));
     text.push_str(&format!(
-        "  peak memory      {:.0} MiB above {:.0} MiB after start-up\n",
-        report.peak_rss_mb, report.baseline_rss_mb
+        "  peak memory      {:.0} MiB above {:.0} MiB after start-up (planned {:.0})\n",
+        report.peak_rss_mb, report.baseline_rss_mb, report.predicted_peak_mb
     ));
     text
 }

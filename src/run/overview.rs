@@ -6,8 +6,9 @@ use psann_core::observer::Silent;
 use psann_core::options::{self, Field};
 use psann_core::plan::{Component, Flow, Plan, Stage};
 use psann_core::registry::{self, Kind};
-use psann_core::{Model, Result};
+use psann_core::{Model, Optimizer, Result};
 use psann_data::prepare::SampleBudget;
+use psann_train::PretrainOptions;
 use serde_json::Value;
 
 use super::directory::RunDirectory;
@@ -137,22 +138,82 @@ fn describe_training(plan: &Plan, index: usize, stage: &Stage) -> Result<Vec<Str
         None => "steps follow from the size of the data".into(),
     };
     lines.push(format!("{budget} · {} tokens a step", count(tokens_per_step)));
-    let specs = model.segments().iter().flat_map(|segment| &segment.parameters);
-    let state: u64 = specs.map(|spec| optimizer.state_bytes(spec, spec.shape.first().copied().unwrap_or(1))).sum();
-    let memory = elements * (4.0 + 4.0) + state as f64;
-    lines.push(format!("memory {} for weights, gradients and optimizer state; activations come on top", bytes(memory)));
+    lines.extend(memory(&options, model.as_ref(), optimizer.as_ref())?);
     let flops = model.flops_per_token(options.seq_len as i64);
     if let Some(steps) = steps {
         let total = flops * tokens_per_step * steps as f64;
+        lines.push(time(&options, flops, total));
+    }
+    lines.extend(model.warnings().into_iter().map(|warning| format!("warning: {warning}")));
+    Ok(lines)
+}
+
+/// How long `total` operations take: measured products on a processor, arithmetic on GPUs that are not here.
+fn time(options: &PretrainOptions, flops: f64, total: f64) -> String {
+    if options.planned_device() == psann_train::plan::CPU {
         let rate = psann_train::bench::matrix_product_rate();
-        lines.push(format!(
+        return format!(
             "{} a token · about {} if matrix products took all the time (measured now: {}/s)",
             flop(flops),
             seconds(total / rate),
             flop(rate)
-        ));
+        );
     }
-    lines.extend(model.warnings().into_iter().map(|warning| format!("warning: {warning}")));
+    let ranks = options.ranks.unwrap_or_else(|| options.default_ranks()) as f64;
+    format!(
+        "{} a token · {} on {ranks} H100 that reach 40 % of their 989 TFLOP/s (arithmetic, not a measurement)",
+        flop(flops),
+        seconds(total / (ranks * 0.4 * 989e12))
+    )
+}
+
+/// What one device holds and sends, and whether that fits.
+fn memory(options: &PretrainOptions, model: &dyn Model, optimizer: &dyn Optimizer) -> Result<Vec<String>> {
+    let ranks = options.ranks.unwrap_or_else(|| options.default_ranks()) as usize;
+    let device = options.planned_device();
+    let plan = psann_train::plan::plan(options, model, optimizer, ranks, device)?;
+    let memory = plan.memory;
+    let place = if device == psann_train::plan::CPU { "process" } else { "GPU" };
+    let parts = [
+        ("weights", memory.weights),
+        ("optimizer", memory.optimizer),
+        ("gradients", memory.gradients),
+        ("gathered", memory.gathered),
+        ("on their way", memory.reducing),
+        ("head", memory.head),
+        ("activations", memory.activations),
+        ("work", memory.work),
+        ("gaps", memory.gaps),
+    ];
+    let parts = parts.iter().filter(|(_, size)| *size > 0);
+    let parts: Vec<String> = parts.map(|(name, size)| format!("{name} {}", bytes(*size as f64))).collect();
+    let ranks_text = if ranks == 1 { String::new() } else { format!(" × {ranks} ranks") };
+    let mut lines = vec![
+        format!(
+            "memory of a {place}: {} at the peak{ranks_text}, beside the program and libtorch",
+            bytes(memory.peak as f64)
+        ),
+        format!("  {} (not all at once)", parts.join(" · ")),
+    ];
+    if ranks > 1 {
+        lines.push(format!("each rank sends {} a step", bytes(plan.bytes_sent as f64)));
+    }
+    if let Some(room) = options.device_memory {
+        if memory.peak <= room.0 {
+            lines.push(format!(
+                "fits into {} with {} to spare",
+                bytes(room.0 as f64),
+                bytes((room.0 - memory.peak) as f64)
+            ));
+        } else {
+            lines.push(format!(
+                "warning: does not fit into {}: {} too much; more `ranks`, `activation_checkpointing: \"full\"`, more \
+                 `accumulation`, `optimizer::adamw8bit()` or `weights: \"bf16\"` take less",
+                bytes(room.0 as f64),
+                bytes((memory.peak - room.0) as f64)
+            ));
+        }
+    }
     Ok(lines)
 }
 

@@ -203,6 +203,10 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     if let Some(speed) = summary.tokens_per_second {
         line.push_str(&format!(" · {} tokens/s", count(speed)));
     }
+    if let Some(peak) = summary.peak_memory {
+        let planned = crate::display::bytes(summary.planned_memory as f64);
+        line.push_str(&format!(" · memory {} (planned {planned})", crate::display::bytes(peak as f64)));
+    }
     Ok(Outcome { summary: line, text: String::new(), report: to_json(&summary)? })
 }
 

@@ -94,8 +94,9 @@ pub fn linear_cross_entropy(
     ffi::linear_cross_entropy(&hidden, weight, &labels.contiguous(), buffer, chunk.clamp(1, rows.max(1)), options)
 }
 
-/// Enough rows for efficient products, few enough to stay in the cache's reach.
-fn default_chunk(classes: i64) -> i64 {
+/// Rows whose logits over `classes` are in memory at once: enough for efficient products, few enough to stay in the
+/// cache's reach.
+pub fn default_chunk(classes: i64) -> i64 {
     const BYTES: i64 = 16 << 20;
     let rows = BYTES / (4 * classes.max(1));
     (rows / 64 * 64).clamp(64, 2048)

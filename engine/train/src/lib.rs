@@ -11,6 +11,8 @@
 //! | [`export`] | stage `save`: a trained model as a folder of its own |
 //! | [`launch`] | how psann becomes several processes, and which one this is |
 //! | [`reference`] | files of the Python reference, read and written |
+//! | [`plan`] | what a run would take |
+//! | [`ranks`] | the ranks of a run, from one of them |
 //! | [`bench`] | how fast training steps are on this machine |
 //!
 //! Models, optimizers and sharders are found in the registry; this crate knows none of them by name.
@@ -23,6 +25,7 @@ mod files;
 pub mod launch;
 mod metrics;
 pub mod options;
+pub mod plan;
 pub mod ranks;
 pub mod reference;
 pub mod schedule;

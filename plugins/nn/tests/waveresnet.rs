@@ -178,3 +178,13 @@ fn parameter_counts_are_those_of_the_reference() {
     assert_eq!(count(json!({ "preset": "3b", "vocab": 50257, "wave": { "mode": "interleave" } })), 3_991_772_190);
     assert_eq!(count(json!({ "vocab": 50257 })), 76_707_336);
 }
+
+#[test]
+fn the_presets_have_the_sizes_they_are_named_for() {
+    let parameters = |preset: &str| -> i64 {
+        let model = registry::model("waveresnet", &json!({ "preset": preset, "vocab": 50257 })).unwrap();
+        model.segments().iter().flat_map(|segment| &segment.parameters).map(|spec| spec.elements()).sum()
+    };
+    assert_eq!(parameters("3b"), 3_707_919_390);
+    assert_eq!(parameters("3b-lean"), 3_028_091_928);
+}

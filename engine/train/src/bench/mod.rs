@@ -24,7 +24,8 @@ use serde_json::json;
 use tch::{Device, Kind};
 
 use crate::executor::{Executor, Recompute};
-use crate::options::ActivationCheckpointing;
+use crate::options::{ActivationCheckpointing, Precision, PretrainOptions};
+use crate::plan::plan;
 use crate::trainer::micro_batches;
 use crate::trainer::step::{Moment, Outcome, Stepper};
 
@@ -131,6 +132,8 @@ pub struct BenchReport {
     pub peak_rss_mb: f64,
     /// The same, by rank.
     pub peak_rss_mb_by_rank: Vec<f64>,
+    /// What the memory plan says of it.
+    pub predicted_peak_mb: f64,
     /// Resident memory after start-up and a step of a toy model.
     pub baseline_rss_mb: f64,
     /// Whether the system let the peak be reset at the baseline; if not, the peak of start-up is in it.
@@ -241,6 +244,7 @@ pub fn ranked_bench(options: &BenchOptions, ranks: &Arc<dyn Collective>) -> Resu
         bytes_sent_per_step: sent,
         peak_rss_mb: peaks.iter().copied().fold(0.0, f64::max),
         peak_rss_mb_by_rank: peaks,
+        predicted_peak_mb: mebibytes(bench.planned(options)?),
         baseline_rss_mb: mebibytes(baseline),
         peak_was_reset,
         seconds_by_part,
@@ -328,6 +332,23 @@ impl Bench {
             self.stepper.step(self.model.as_ref(), self.sharder.as_mut(), self.optimizer.as_mut(), &micro, moment)?;
         self.ranks.barrier()?;
         Ok(Timed { outcome, data, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Bytes that the plan of a run like this one says.
+    fn planned(&self, options: &BenchOptions) -> Result<u64> {
+        let ranks = self.ranks.size() as u64;
+        let run = PretrainOptions {
+            batch: options.batch * options.accumulation * ranks,
+            seq_len: options.seq,
+            accumulation: options.accumulation,
+            together: Some(if options.together == 0 { options.accumulation } else { options.together }),
+            activation_checkpointing: options.checkpoint,
+            precision: Some(if options.bf16 { Precision::Bf16 } else { Precision::Fp32 }),
+            sharder: options.sharder.clone(),
+            ..PretrainOptions::default()
+        };
+        let plan = plan(&run, self.model.as_ref(), self.optimizer.as_ref(), self.ranks.size(), Device::Cpu)?;
+        Ok(plan.memory.peak)
     }
 
     fn parameters(&self) -> u64 {

@@ -323,6 +323,13 @@ impl PretrainOptions {
         }
     }
 
+    /// The kind of device that a plan speaks of: a GPU where one is asked for, found, or described by `device_memory`.
+    pub fn planned_device(&self) -> Device {
+        let gpu = self.device == DeviceChoice::Cuda
+            || self.device == DeviceChoice::Auto && (self.device_memory.is_some() || tch::Cuda::is_available());
+        if gpu { Device::Cuda(0) } else { Device::Cpu }
+    }
+
     /// Where things are in this process, which trains with `ranks` on `device`.
     pub fn placement(&self, device: Device, ranks: Arc<dyn Collective>) -> Placement {
         let compute = match self.precision {

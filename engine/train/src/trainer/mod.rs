@@ -26,6 +26,7 @@ use crate::checkpoint::{Checkpoints, Content, State, VERSION};
 use crate::executor::{Executor, MicroBatch};
 use crate::metrics::Metrics;
 use crate::options::PretrainOptions;
+use crate::plan::plan;
 pub use batches::micro_batches;
 use guard::{Fired, Guard, Policy};
 use step::{Moment, Outcome, Stepper, mixed};
@@ -77,6 +78,10 @@ pub struct TrainSummary {
     pub tokens_per_second: Option<f64>,
     /// Step that an earlier run was continued from.
     pub resumed_from: Option<u64>,
+    /// Most memory that a rank took for the run, in bytes; `None` where the system does not tell.
+    pub peak_memory: Option<u64>,
+    /// What the plan said of it.
+    pub planned_memory: u64,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
 }
@@ -119,6 +124,9 @@ struct Trainer<'a> {
     resumed_from: Option<u64>,
     started: Instant,
     speeds: Vec<f64>,
+    /// Bytes resident before the run took any.
+    baseline: u64,
+    planned: u64,
 }
 
 impl<'a> Trainer<'a> {
@@ -131,6 +139,10 @@ impl<'a> Trainer<'a> {
             threads::set(count as usize);
         }
         let ranks = job.sharder.ranks();
+        let planned = plan(options, job.model.as_ref(), job.optimizer.as_ref(), ranks.size(), job.device)?.memory.peak;
+        // What came before counts neither as peak nor as the run's.
+        memory::reset_peak();
+        let baseline = memory::resident();
         let total = options.steps_of_run(job.epoch_tokens)?;
         options.schedule.check(total)?;
         let checkpoints = Checkpoints::open(job.directory, options.checkpoint.keep as usize, ranks.as_ref())?;
@@ -166,6 +178,8 @@ impl<'a> Trainer<'a> {
             saved: found.map(|(state, folder)| (state.step, folder)),
             started,
             speeds: Vec::new(),
+            baseline,
+            planned,
             job,
         };
         if options.guard.rewinds() && trainer.saved.is_none() {
@@ -396,11 +410,22 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Most memory that any rank took above what was there before.
+    fn peak_memory(&self) -> Result<Option<u64>> {
+        if self.device != Device::Cpu || memory::peak_resident() == 0 {
+            return Ok(None);
+        }
+        let own = memory::peak_resident().saturating_sub(self.baseline);
+        let all = self.ranks.share(&own.to_le_bytes())?;
+        Ok(all.into_iter().filter_map(|bytes| bytes.try_into().ok().map(u64::from_le_bytes)).max())
+    }
+
     fn finish(mut self) -> Result<TrainSummary> {
         if self.validation_loss.is_none() {
             // All steps were done by an earlier process, which was killed before it could tell.
             self.validation_loss = self.measure()?;
         }
+        let peak_memory = self.peak_memory()?;
         let (_, checkpoint) = self.saved.ok_or_else(|| Error::new("a run ended without a checkpoint"))?;
         self.speeds.sort_by(f64::total_cmp);
         let specs = self.job.model.segments().iter().flat_map(|segment| &segment.parameters);
@@ -414,6 +439,8 @@ impl<'a> Trainer<'a> {
             seconds: self.started.elapsed().as_secs_f64(),
             tokens_per_second: self.speeds.get(self.speeds.len() / 2).copied(),
             resumed_from: self.resumed_from,
+            peak_memory,
+            planned_memory: self.planned,
             checkpoint,
         })
     }

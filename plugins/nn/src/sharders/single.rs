@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use psann_core::collective::Collective;
 use psann_core::model::SegmentSpec;
-use psann_core::sharder::{Placement, Shard};
+use psann_core::sharder::{Gathering, Layout, Placement, Shard};
 use psann_core::{Error, Result, Sharder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,13 @@ impl Single {
 impl Sharder for Single {
     fn ranks(&self) -> Arc<dyn Collective> {
         Arc::clone(&self.placement.ranks)
+    }
+
+    fn layout(&self, segments: &[SegmentSpec]) -> Layout {
+        let rows =
+            segments.iter().map(|segment| segment.parameters.iter().map(|spec| spec.shape[0]).collect()).collect();
+        let wire = self.placement.compute;
+        Layout { rows, gathered: Gathering::InPlace, wire, copy_ranks: 1, offload: false }
     }
 
     fn install(&mut self, segments: &[SegmentSpec]) -> Result<()> {

@@ -26,7 +26,7 @@ mod segments;
 
 use std::sync::{Mutex, PoisonError};
 
-use psann_core::model::{Draw, ForwardContext, Projection, SegmentSpec};
+use psann_core::model::{Draw, Footprint, ForwardContext, Projection, SegmentSpec};
 use psann_core::{Error, Model, Result};
 use psann_torch::linear::embedding;
 use psann_torch::norm::rms_norm;
@@ -187,6 +187,22 @@ impl Model for WaveResNet {
             .sum();
         let attention = 12 * self.sizes.layers * self.sizes.width * length;
         (6 * matrices + attention) as f64
+    }
+
+    fn footprint(&self, segment: usize, tokens: i64, compute: Kind) -> Footprint {
+        let Sizes { width, heads, mlp, .. } = self.sizes;
+        let (element, tokens) = (compute.elt_size_in_bytes() as u64, tokens as u64);
+        let of = |elements: i64| elements as u64 * tokens * element;
+        let output = of(width);
+        if segment == 0 || segment + 1 == self.segments.len() {
+            return Footprint { kept: 0, work: 0, output };
+        }
+        // Two norms' outputs; queries, keys, values, what attention mixed and its copy for the output map; the sum in the
+        // middle; the MLP's output. And inside the MLP what comes before the sine. Per row: norms and log-sum-exps in fp32.
+        let kept = of(9 * width + mlp) + tokens * (4 * heads as u64 + 8);
+        // Gradients of both sides of the sine, its recomputed output, and gradients of the parts of attention.
+        let work = of(2 * mlp + 6 * width);
+        Footprint { kept, work, output }
     }
 
     fn warnings(&self) -> Vec<String> {

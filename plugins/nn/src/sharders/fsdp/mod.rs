@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use psann_core::collective::Collective;
 use psann_core::model::SegmentSpec;
-use psann_core::sharder::{Placement, Shard};
+use psann_core::sharder::{Gathering, Layout, Placement, Shard};
 use psann_core::{Error, Result, Sharder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,6 +156,22 @@ impl Sharder for Fsdp {
 
     fn is_saved(&self) -> bool {
         self.replicas.as_ref().is_none_or(|replicas| replicas.rank() == 0)
+    }
+
+    fn layout(&self, segments: &[SegmentSpec]) -> Layout {
+        let most = |spec| row_starts(spec, self.group.size())[1];
+        let gathered = match self.mode {
+            _ if self.is_alone() => Gathering::InPlace,
+            Mode::Full => Gathering::Segment,
+            Mode::GradOp => Gathering::Step,
+        };
+        Layout {
+            rows: segments.iter().map(|segment| segment.parameters.iter().map(most).collect()).collect(),
+            gathered,
+            wire: self.wire,
+            copy_ranks: self.group.size(),
+            offload: self.home != self.placement.device,
+        }
     }
 
     fn install(&mut self, segments: &[SegmentSpec]) -> Result<()> {
