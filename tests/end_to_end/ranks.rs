@@ -10,7 +10,7 @@ use super::support::{Ended, Scratch};
 
 const STEPS: &str = "steps=40";
 
-fn recipe<'a>(ranks: &'a str) -> [&'a str; 6] {
+fn recipe(ranks: &str) -> [&str; 6] {
     ["recipe", "tiny.rhai", "--set", STEPS, "--set", ranks]
 }
 

@@ -15,6 +15,7 @@ mod training {
     mod golden;
     mod guards;
     mod kills;
+    mod memory;
     mod reference;
     mod resume;
     mod sharded;

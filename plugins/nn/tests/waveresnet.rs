@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 
 use psann_core::initialise::initialise;
-use psann_core::model::{Cache, ForwardContext, logits};
+use psann_core::model::{Cache, ForwardContext, ParameterSpec, logits};
 use psann_core::{Model, registry};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -183,7 +183,7 @@ fn parameter_counts_are_those_of_the_reference() {
 fn the_presets_have_the_sizes_they_are_named_for() {
     let parameters = |preset: &str| -> i64 {
         let model = registry::model("waveresnet", &json!({ "preset": preset, "vocab": 50257 })).unwrap();
-        model.segments().iter().flat_map(|segment| &segment.parameters).map(|spec| spec.elements()).sum()
+        model.segments().iter().flat_map(|segment| &segment.parameters).map(ParameterSpec::elements).sum()
     };
     assert_eq!(parameters("3b"), 3_707_919_390);
     assert_eq!(parameters("3b-lean"), 3_028_091_928);
