@@ -38,6 +38,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use psann_core::{Collective, Error, Result};
 
@@ -66,16 +68,16 @@ const LATEST: &str = "latest";
 pub struct Checkpoints {
     root: PathBuf,
     keep: usize,
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Checkpoints {
     /// Those in `directory`, of which the last `keep` stay; the first of `ranks` removes what a killed save left.
     pub fn open(directory: &Path, keep: usize, ranks: &dyn Collective) -> Result<Self> {
-        Self::on(directory, keep, ranks, Box::new(FileSystem))
+        Self::on(directory, keep, ranks, Arc::new(FileSystem))
     }
 
-    fn on(directory: &Path, keep: usize, ranks: &dyn Collective, disk: Box<dyn Disk>) -> Result<Self> {
+    fn on(directory: &Path, keep: usize, ranks: &dyn Collective, disk: Arc<dyn Disk>) -> Result<Self> {
         let root = directory.join(FOLDER);
         let cleaned = if ranks.rank() == 0 { clean(&root) } else { Ok(()) };
         agree(cleaned, ranks)?;
@@ -85,50 +87,58 @@ impl Checkpoints {
     /// Publishes a checkpoint at `state.step` together with all `ranks`, each of which brings its own `content`; fills in
     /// `state.files`. On failure of any rank all fail, and the earlier checkpoints stand as they were.
     pub fn save(&self, state: &State, content: Content, ranks: &dyn Collective) -> Result<PathBuf> {
-        let name = format!("{PREFIX}{:08}", state.step);
-        let temporary = self.root.join(format!("{TEMPORARY}{name}"));
+        let temporary = self.begin(state, ranks)?;
+        let written = write(self.disk.as_ref(), &temporary, content, ranks.rank());
+        self.conclude(state, &temporary, written, ranks)
+    }
+
+    /// Starts what [`Checkpoints::save`] does, with a copy of `content` in the memory of the host: files are written by a
+    /// thread. Ranks meet again in [`Checkpoints::end`]; until then the checkpoint does not exist.
+    pub fn start(&self, state: State, content: Content, ranks: &dyn Collective) -> Result<Saving> {
+        let temporary = self.begin(&state, ranks)?;
+        let content = content.detached();
+        let (disk, folder, rank) = (Arc::clone(&self.disk), temporary.clone(), ranks.rank());
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || write(disk.as_ref(), &folder, content, rank))
+            .map_err(|e| Error::new("cannot start a thread that saves").because(e))?;
+        Ok(Saving { state, temporary, thread })
+    }
+
+    /// Waits for the files of all ranks and publishes; every rank calls it with what it started.
+    pub fn end(&self, saving: Saving, ranks: &dyn Collective) -> Result<PathBuf> {
+        let written = saving.thread.join().unwrap_or_else(|_| Err(Error::new("the thread that saves broke off")));
+        self.conclude(&saving.state, &saving.temporary, written, ranks)
+    }
+
+    /// Makes the folder that ranks write into.
+    fn begin(&self, state: &State, ranks: &dyn Collective) -> Result<PathBuf> {
+        let temporary = self.root.join(format!("{TEMPORARY}{PREFIX}{:08}", state.step));
+        let made = if ranks.rank() == 0 { make(&temporary) } else { Ok(()) };
+        agree(made, ranks).map_err(|error| error.within(format!("saving step {}", state.step)))?;
+        Ok(temporary)
+    }
+
+    fn conclude(
+        &self,
+        state: &State,
+        temporary: &Path,
+        written: Result<BTreeMap<String, Record>>,
+        ranks: &dyn Collective,
+    ) -> Result<PathBuf> {
         let first = ranks.rank() == 0;
-        let within = |error: Error| error.within(format!("saving step {}", state.step));
-        let made = if first { make(&temporary) } else { Ok(()) };
-        let written = agree(made, ranks).map(|()| self.write(&temporary, content, ranks.rank()));
-        let written = written.and_then(|outcome| together(outcome, ranks));
-        let published = self.root.join(&name);
-        let outcome = match written {
-            Ok(files) if first => self.publish(&State { files, ..state.clone() }, &temporary, &published),
+        let published = self.root.join(format!("{PREFIX}{:08}", state.step));
+        let outcome = match together(written, ranks) {
+            Ok(files) if first => self.publish(&State { files, ..state.clone() }, temporary, &published),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
         if first && outcome.is_err() {
             // The failure being reported matters more than one in tidying up after it.
-            drop(fs::remove_dir_all(&temporary));
+            drop(fs::remove_dir_all(temporary));
         }
-        agree(outcome, ranks).map_err(within)?;
+        agree(outcome, ranks).map_err(|error| error.within(format!("saving step {}", state.step)))?;
         Ok(published)
-    }
-
-    /// Writes the files of one rank; gives what is remembered of them, by path within the checkpoint.
-    fn write(&self, folder: &Path, content: Content, rank: usize) -> Result<BTreeMap<String, Record>> {
-        let name = shard_name(rank);
-        let mut written = BTreeMap::new();
-        for (name, rows) in [(name.clone(), content.model), (format!("{OPTIMIZER}/{name}"), content.optimizer)] {
-            if rows.is_empty() {
-                continue;
-            }
-            let path = folder.join(&name);
-            let record = self.write_tensors(&path, rows).map_err(|e| files::cannot_write(&path, e))?;
-            written.insert(name, record);
-        }
-        Ok(written)
-    }
-
-    fn write_tensors(&self, path: &Path, rows: Vec<Rows>) -> io::Result<Record> {
-        // Small tensors would each be a system call of their own; big ones pass through the buffer untouched.
-        let mut file = io::BufWriter::with_capacity(1 << 20, self.disk.create(path)?);
-        let mut recorder = Recorder::new(&mut file);
-        tensors::write(&mut recorder, rows)?;
-        let record = recorder.finish()?;
-        file.get_mut().sync()?;
-        Ok(record)
     }
 
     /// Adds the state to files that are on the disk, and makes a checkpoint of them.
@@ -193,6 +203,50 @@ fn clean(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A checkpoint whose files are being written.
+pub struct Saving {
+    state: State,
+    temporary: PathBuf,
+    thread: JoinHandle<Result<BTreeMap<String, Record>>>,
+}
+
+impl Saving {
+    /// The step that is saved.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Whether this rank's files are on the disk.
+    pub fn is_written(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Writes the files of one rank; gives what is remembered of them, by path within the checkpoint.
+fn write(disk: &dyn Disk, folder: &Path, content: Content, rank: usize) -> Result<BTreeMap<String, Record>> {
+    let name = shard_name(rank);
+    let mut written = BTreeMap::new();
+    for (name, rows) in [(name.clone(), content.model), (format!("{OPTIMIZER}/{name}"), content.optimizer)] {
+        if rows.is_empty() {
+            continue;
+        }
+        let path = folder.join(&name);
+        let record = write_tensors(disk, &path, rows).map_err(|e| files::cannot_write(&path, e))?;
+        written.insert(name, record);
+    }
+    Ok(written)
+}
+
+fn write_tensors(disk: &dyn Disk, path: &Path, rows: Vec<Rows>) -> io::Result<Record> {
+    // Small tensors would each be a system call of their own; big ones pass through the buffer untouched.
+    let mut file = io::BufWriter::with_capacity(1 << 20, disk.create(path)?);
+    let mut recorder = Recorder::new(&mut file);
+    tensors::write(&mut recorder, rows)?;
+    let record = recorder.finish()?;
+    file.get_mut().sync()?;
+    Ok(record)
 }
 
 /// Makes the folder that ranks write into.

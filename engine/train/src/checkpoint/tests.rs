@@ -128,7 +128,7 @@ fn a_disk_that_fills_up_at_any_byte_publishes_nothing_and_harms_nothing() {
     let (model, optimizer) = (size(&shard_name(0)), size(&format!("{OPTIMIZER}/{}", shard_name(0))));
     let json = size(STATE);
     for room in [0, 4, model - 1, model, model + optimizer - 1, model + optimizer, model + optimizer + json - 1] {
-        let full = Checkpoints::on(folder.path(), 1, &ALONE, Box::new(FullDisk::with_room(room))).unwrap();
+        let full = Checkpoints::on(folder.path(), 1, &ALONE, Arc::new(FullDisk::with_room(room))).unwrap();
         let error = full.save(&state(6), content(2.0), &ALONE).unwrap_err();
         assert!(error.to_string().contains("saving step 6: cannot write"), "{room}: {error}");
         assert!(error.hint_text().unwrap().contains("free some space"), "{room}: {error}");
@@ -180,8 +180,8 @@ fn ranks_save_together_and_one_that_fails_fails_all() {
     assert_eq!(State::read(&saved[0]).unwrap().files.len(), 6);
 
     let errors = ranks::run(3, |group| {
-        let disk: Box<dyn Disk> =
-            if group.rank() == 1 { Box::new(FullDisk::with_room(100)) } else { Box::new(FileSystem) };
+        let disk: Arc<dyn Disk> =
+            if group.rank() == 1 { Arc::new(FullDisk::with_room(100)) } else { Arc::new(FileSystem) };
         let checkpoints = Checkpoints::on(folder.path(), 2, group.as_ref(), disk).unwrap();
         let rank = group.rank() as i64;
         checkpoints.save(&state(6), content_of(rank as f64, rank, 3), group.as_ref()).unwrap_err().to_string()
@@ -189,4 +189,31 @@ fn ranks_save_together_and_one_that_fails_fails_all() {
     assert!(errors[0].contains("saving step 6: rank 1: cannot write"), "{}", errors[0]);
     assert!(errors[1].starts_with("saving step 6: cannot write"), "{}", errors[1]);
     assert_eq!(folders(folder.path()), ["latest", "step-00000005"]);
+}
+
+#[test]
+fn what_a_thread_saves_is_what_would_be_saved_and_appears_at_the_end() {
+    let (straight, threaded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let read = |folder: &Path| {
+        let names = State::read(folder).unwrap().files.into_keys().chain([STATE.to_owned()]);
+        names.map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect::<Vec<_>>()
+    };
+    let saved = ranks::run(2, |group| {
+        let rank = group.rank() as i64;
+        let checkpoints = Checkpoints::open(straight.path(), 2, group.as_ref()).unwrap();
+        let expected = checkpoints.save(&state(5), content_of(1.5, rank, 2), group.as_ref()).unwrap();
+        let checkpoints = Checkpoints::open(threaded.path(), 2, group.as_ref()).unwrap();
+        let mut content = content_of(1.5, rank, 2);
+        let shared = content.model[0].tensor.shallow_clone();
+        content.model[0].tensor = shared.shallow_clone();
+        let saving = checkpoints.start(state(5), content, group.as_ref()).unwrap();
+        // The run goes on and changes its weights.
+        let _ = shared.shallow_clone().fill_(9.0);
+        assert!(newest(threaded.path()).unwrap().is_none(), "not published before all ranks are done");
+        assert_eq!(saving.step(), 5);
+        group.barrier().unwrap();
+        (expected, checkpoints.end(saving, group.as_ref()).unwrap())
+    });
+    let (expected, found) = &saved[0];
+    assert_eq!(read(found), read(expected));
 }

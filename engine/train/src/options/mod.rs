@@ -173,11 +173,14 @@ pub struct CheckpointOptions {
     /// Checkpoints that are kept; older ones are removed.
     #[schemars(range(min = 1))]
     pub keep: u64,
+    /// Write files while training goes on, from a copy in the memory of the host. By default on GPUs only: on a CPU the copy
+    /// is as large as weights and optimizer state.
+    pub background: Option<bool>,
 }
 
 impl Default for CheckpointOptions {
     fn default() -> Self {
-        Self { every: Span::Share(0.1), keep: 3 }
+        Self { every: Span::Share(0.1), keep: 3, background: None }
     }
 }
 

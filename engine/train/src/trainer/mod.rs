@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Device;
 
-use crate::checkpoint::{Checkpoints, Content, State, VERSION};
+use crate::checkpoint::{Checkpoints, Content, Saving, State, VERSION};
 use crate::executor::{Executor, MicroBatch};
 use crate::metrics::Metrics;
 use crate::options::PretrainOptions;
@@ -110,6 +110,8 @@ struct Trainer<'a> {
     /// Of the first rank.
     metrics: Option<Metrics>,
     checkpoints: Checkpoints,
+    /// The checkpoint whose files are being written.
+    saving: Option<Saving>,
     total: u64,
     step: u64,
     /// Moves made; fewer than steps where guards left some out.
@@ -167,6 +169,7 @@ impl<'a> Trainer<'a> {
             metrics: first.then(|| Metrics::open(job.directory, step)).transpose()?,
             ranks,
             checkpoints,
+            saving: None,
             total,
             step,
             updates: found.as_ref().map_or(0, |(state, _)| state.updates),
@@ -196,6 +199,7 @@ impl<'a> Trainer<'a> {
         let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
         while self.step < self.total {
             self.advance()?;
+            self.end_save(false)?;
             let last = self.step == self.total;
             if last || due(self.step, validate_every) {
                 self.validate()?;
@@ -205,6 +209,7 @@ impl<'a> Trainer<'a> {
                 self.save()?;
             }
             if stop {
+                self.end_save(true)?;
                 return Err(Error::interrupted(format!("stopped after step {} of {}", self.step, self.total))
                     .hint("it is saved; run the same command again to go on"));
             }
@@ -310,6 +315,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::new(format!("the run went back {} times and goes wrong again", self.left_out.len()))
                 .hint(format!("`{}` lists what was read each time; lower the learning rate", guard_log::FILE)));
         }
+        self.end_save(true)?;
         let bad = self.job.stream.drawn();
         self.job.sharder.clear_gradients();
         let (state, folder) =
@@ -384,6 +390,7 @@ impl<'a> Trainer<'a> {
 
     /// Publishes a checkpoint of this step, if there is none yet.
     fn save(&mut self) -> Result<()> {
+        self.end_save(true)?;
         if self.saved.as_ref().is_some_and(|(step, _)| *step == self.step) {
             return Ok(());
         }
@@ -406,7 +413,29 @@ impl<'a> Trainer<'a> {
             files: std::collections::BTreeMap::new(),
         };
         let content = Content::of(self.job.sharder.as_mut(), self.job.optimizer.as_ref())?;
-        self.saved = Some((self.step, self.checkpoints.save(&state, content, self.ranks.as_ref())?));
+        if self.job.options.checkpoint.background.unwrap_or(self.device != Device::Cpu) {
+            self.saving = Some(self.checkpoints.start(state, content, self.ranks.as_ref())?);
+        } else {
+            self.saved = Some((self.step, self.checkpoints.save(&state, content, self.ranks.as_ref())?));
+        }
+        Ok(())
+    }
+
+    /// Publishes the checkpoint that is being written, once the files of all ranks are there, or now if that `must` be.
+    fn end_save(&mut self, must: bool) -> Result<()> {
+        let Some(saving) = &self.saving else { return Ok(()) };
+        if !must {
+            let mut written = [f64::from(saving.is_written())];
+            sum_values(self.ranks.as_ref(), &mut written)?;
+            // On one rank nothing is summed, and the one counts for all.
+            if (written[0] as usize) < self.ranks.size() {
+                return Ok(());
+            }
+        }
+        if let Some(saving) = self.saving.take() {
+            let step = saving.step();
+            self.saved = Some((step, self.checkpoints.end(saving, self.ranks.as_ref())?));
+        }
         Ok(())
     }
 
@@ -425,6 +454,7 @@ impl<'a> Trainer<'a> {
             // All steps were done by an earlier process, which was killed before it could tell.
             self.validation_loss = self.measure()?;
         }
+        self.end_save(true)?;
         let peak_memory = self.peak_memory()?;
         let (_, checkpoint) = self.saved.ok_or_else(|| Error::new("a run ended without a checkpoint"))?;
         self.speeds.sort_by(f64::total_cmp);

@@ -272,3 +272,16 @@ fn a_trained_model_loads_from_stage_checkpoint_and_saved_folder_alike() {
     let nothing = tempfile::tempdir().unwrap();
     assert_eq!(load_model(nothing.path()).err().unwrap().fault(), Fault::Usage);
 }
+
+#[test]
+fn checkpoints_in_the_background_are_those_of_a_run_that_waits() {
+    let expected = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    let background = options(&json!({ "checkpoint": { "every": 4, "keep": 2, "background": true } }));
+    let kill = Breaking(CountingStream::new(4, 13), 9);
+    run_with(folder.path(), &background, Box::new(kill), &Watcher::default(), json!({ "plan": 1 })).unwrap_err();
+    let stream = Box::new(CountingStream::new(4, 13));
+    let summary = run_with(folder.path(), &background, stream, &Watcher::default(), json!({ "plan": 1 })).unwrap();
+    assert!(summary.resumed_from >= Some(4), "{:?}", summary.resumed_from);
+    assert_eq!(outcome(folder.path()), expected);
+}
