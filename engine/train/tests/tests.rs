@@ -11,12 +11,14 @@ mod launching {
 
 mod training {
     mod bench;
+    mod checkpoints;
     mod executor;
     mod golden;
     mod guards;
     mod kills;
     mod memory;
     mod reference;
+    mod resharded;
     mod resume;
     mod sharded;
     mod support;

@@ -1,5 +1,7 @@
 //! Small models with their weights in place, and data that follow from a counter.
 
+pub mod saving;
+
 use psann_core::initialise::initialise;
 use psann_core::sharder::Placement;
 use psann_core::tokens::{BatchStream, Cursor, RowCursor, TokenBatch};
