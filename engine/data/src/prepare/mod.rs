@@ -277,8 +277,9 @@ fn finished(job: &PrepareJob<'_>) -> Result<Option<PrepareReport>> {
         return Err(Error::new(format!("`{}` holds another corpus", job.directory.display()))
             .hint("choose another folder for `out`, or make it anew with `--fresh`"));
     }
-    // A kill between the manifest and the end leaves this.
+    // A kill between the manifest and the end leaves these.
     drop(fs::remove_dir_all(job.directory.join("work")));
+    drop(fs::remove_file(job.directory.join(".lock")));
     let path = job.directory.join(REPORT);
     let bytes = fs::read(&path).map_err(|e| files::cannot_read(&path, e))?;
     serde_json::from_slice(&bytes)
