@@ -170,14 +170,19 @@ impl Setting<'_> {
         let head = self.head();
         let on_host = self.layout.offload;
         let (of_shards, of_gradients) = if on_host { (0, 0) } else { (weights + optimizer, gradients) };
-        let forward = self.activations(self.last()) + head + gathered;
-        let mut moments = vec![forward, of_gradients];
-        let mut standing = if on_host { 0 } else { self.own_gradients(self.last()) };
+        // From the second walk on all gradients stand, and those of the walk are added to them.
+        let mut standing = if self.walks() > 1 { of_gradients } else { 0 };
+        // A process alone adds the head's gradient up where it stands.
+        let before_head = standing.saturating_sub(if self.is_alone() { self.own_gradients(self.last()) } else { 0 });
+        let forward = self.activations(self.last()) + head + gathered + before_head;
+        let mut moments = vec![forward, of_gradients + self.applied()];
+        let stays = |segment| if self.walks() > 1 || on_host { 0 } else { self.own_gradients(segment) };
+        standing += stays(self.last());
         for segment in (0..self.last()).rev() {
             let again = if self.again(segment) { self.footprint(segment).kept } else { 0 };
             let now = self.activations(segment + 1) + again + self.footprint(segment).work + self.reducing(segment);
             moments.push(now + gathered + standing);
-            standing += if on_host { 0 } else { self.own_gradients(segment) };
+            standing += stays(segment);
         }
         let worst = moments.into_iter().max().unwrap_or(0);
         let gaps = (worst as f64 * self.gaps()) as u64;
@@ -196,13 +201,33 @@ impl Setting<'_> {
     }
 
     /// Share of what comes and goes that lies in gaps. Measured on the CPU, where freed memory is kept for the next step
-    /// unless activations are computed again; a caching allocator of a GPU is said to lose a twentieth.
+    /// unless activations are computed again: a second walk then finds the gradients of the first in the gaps that its
+    /// activations would need, which shows in fp32. A caching allocator of a GPU is said to lose a twentieth.
     fn gaps(&self) -> f64 {
         match (self.placement.device, self.recompute) {
+            (Device::Cpu, Recompute::None) if self.walks() > 1 && self.placement.compute == Kind::Float => 0.53,
             (Device::Cpu, Recompute::None) => 0.28,
             (Device::Cpu, _) => 0.02,
             _ => 0.05,
         }
+    }
+
+    /// How often the micro-batches of a step walk through the model.
+    fn walks(&self) -> u64 {
+        self.parts.div_ceil(self.together)
+    }
+
+    /// What the optimizer's step adds: weights that stay together until then, and a fp32 copy of one shard where weights
+    /// are kept in bf16.
+    fn applied(&self) -> u64 {
+        let stay = if self.layout.gathered == Gathering::Step { self.gathered() } else { 0 };
+        let widened = |(spec, rows): (&ParameterSpec, &i64)| match self.placement.master_kind(spec) {
+            Kind::Float => 0,
+            _ => 4 * spec.elements_of(*rows),
+        };
+        let specs = self.model.segments().iter().map(|segment| segment.parameters.iter());
+        let widest = specs.zip(&self.layout.rows).flat_map(|(specs, rows)| specs.zip(rows)).map(widened).max();
+        stay + if self.layout.offload { 0 } else { widest.unwrap_or(0) }
     }
 
     /// Most weights that are together at once.
@@ -259,7 +284,7 @@ impl Setting<'_> {
     fn bytes_sent(&self) -> u64 {
         let copy = self.layout.copy_ranks as u64;
         let ranks = self.placement.ranks.size() as u64;
-        let walks = self.parts.div_ceil(self.together);
+        let walks = self.walks();
         let mut sent = 0;
         for segment in 0..=self.last() {
             let own = self.sum(segment, |spec, rows| spec.elements_of(rows) * size(self.placement.compute_kind(spec)));
