@@ -112,11 +112,10 @@ fn load_states(folder: &Path, mut files: Shards, shards: &[Shard], optimizer: &m
     }
     files.fill(&wanted)?;
     for (index, of_shard) in states {
-        if !of_shard.is_empty() {
-            let device = shards[index].value.device();
-            let home = of_shard.into_iter().map(|(name, tensor)| (name, tensor.to_device(device))).collect();
-            optimizer.load_state(index, home)?;
-        }
+        // Without state, too: a run that goes back to its beginning must forget what it had.
+        let device = shards[index].value.device();
+        let home = of_shard.into_iter().map(|(name, tensor)| (name, tensor.to_device(device))).collect();
+        optimizer.load_state(index, home)?;
     }
     Ok(())
 }

@@ -79,6 +79,11 @@ impl BatchStream for Poisoned {
 }
 
 fn run(directory: &Path, guard: &Value, skip: &[Skip]) -> Result<TrainSummary> {
+    run_saving(directory, guard, skip, 12)
+}
+
+/// A run with a checkpoint every so many steps.
+fn run_saving(directory: &Path, guard: &Value, skip: &[Skip], every: u64) -> Result<TrainSummary> {
     let options = PretrainOptions::parse(&json!({
         "model": { "plugin": "model/waveresnet", "options": {
             "vocab": VOCABULARY, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 20,
@@ -86,7 +91,7 @@ fn run(directory: &Path, guard: &Value, skip: &[Skip]) -> Result<TrainSummary> {
         "optimizer": { "plugin": "optimizer/adamw", "options": { "lr": 0.02 } },
         "steps": STEPS, "batch": 4, "seq_len": 12, "seed": 5, "guard": guard,
         "schedule": { "decay": "none" },
-        "checkpoint": { "every": 12, "keep": 9 }, "validation": { "every": 100 },
+        "checkpoint": { "every": every, "keep": 9 }, "validation": { "every": 100 },
     }))?;
     let parts = options.components()?;
     pretrain(Job {
@@ -149,14 +154,17 @@ fn a_skipped_step_moves_nothing_and_is_on_record_with_its_data() {
 
 #[test]
 fn rewinding_ends_as_if_the_batch_had_never_been_there() {
-    let (rewound, clean) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    run(rewound.path(), &guard("rewind"), &[]).unwrap();
-    run(clean.path(), &guard("ignore"), &[Skip(BAD, BAD)]).unwrap();
-    assert_eq!(weights(rewound.path()), weights(clean.path()));
-    assert_eq!(losses(rewound.path()), losses(clean.path()), "metrics tell one story");
-    let state = state(rewound.path());
-    assert_eq!((state.left_out.as_slice(), state.updates), (&[Skip(BAD, BAD)][..], STEPS));
-    assert_eq!(log(rewound.path()).len(), 1);
+    // Back to a checkpoint on the way, and to the very beginning.
+    for every in [12, STEPS] {
+        let (rewound, clean) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        run_saving(rewound.path(), &guard("rewind"), &[], every).unwrap();
+        run_saving(clean.path(), &guard("ignore"), &[Skip(BAD, BAD)], every).unwrap();
+        assert_eq!(weights(rewound.path()), weights(clean.path()), "{every}");
+        assert_eq!(losses(rewound.path()), losses(clean.path()), "metrics tell one story");
+        let state = state(rewound.path());
+        assert_eq!((state.left_out.as_slice(), state.updates), (&[Skip(BAD, BAD)][..], STEPS));
+        assert_eq!(log(rewound.path()).len(), 1);
+    }
 }
 
 #[test]
