@@ -45,28 +45,6 @@ pub struct StateTensor {
     pub part: Part,
 }
 
-/// Adds up over the ranks that together hold one copy of the model.
-pub trait ShardSum {
-    /// Sums a fp32 or fp64 tensor of the same shape on every rank, in rank order: the result has the same bits everywhere.
-    fn sum(&self, values: &Tensor) -> Result<Tensor>;
-}
-
-/// The [`ShardSum`] of a process that holds the whole model.
-#[derive(Debug, Clone, Copy)]
-pub struct Alone;
-
-impl ShardSum for Alone {
-    fn sum(&self, values: &Tensor) -> Result<Tensor> {
-        Ok(values.shallow_clone())
-    }
-}
-
-impl ShardSum for &dyn Collective {
-    fn sum(&self, values: &Tensor) -> Result<Tensor> {
-        Collective::sum(*self, values)
-    }
-}
-
 /// Moves parameters. Works on shards, rows `first_row..` of dimension 0: it sees a whole parameter only through sums over
 /// ranks in [`Optimizer::prepare`].
 pub trait Optimizer: Send {
@@ -75,7 +53,8 @@ pub trait Optimizer: Send {
 
     /// What a step needs to know of all shards, or of other ranks, before anything moves. Called once a step on every
     /// rank; the list of shards has the same parameters in the same order everywhere, some perhaps without rows.
-    fn prepare(&mut self, shards: &[Shard], step: Step, ranks: &dyn ShardSum) -> Result<()> {
+    /// `ranks` are those that together hold one copy of the model.
+    fn prepare(&mut self, shards: &[Shard], step: Step, ranks: &dyn Collective) -> Result<()> {
         let _ = (shards, step, ranks);
         Ok(())
     }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use psann_core::collective::Alone;
 use psann_core::model::ParameterSpec;
-use psann_core::optimizer::{Alone, StateTensor, Step};
+use psann_core::optimizer::{StateTensor, Step};
 use psann_core::registry;
 use psann_core::sharder::Shard;
 use psann_core::{Error, Optimizer, Result};
@@ -146,7 +147,7 @@ fn shards(options: &OptimizerBenchOptions) -> Result<Vec<Shard>> {
 fn step(optimizer: &mut dyn Optimizer, shards: &mut [Shard], number: i64) -> Result<Duration> {
     let step = Step { number, rate: 1.0, gradient_scale: 1.0 };
     let started = Instant::now();
-    optimizer.prepare(shards, step, &Alone)?;
+    optimizer.prepare(shards, step, &Alone { device: Device::Cpu })?;
     for (index, shard) in shards.iter_mut().enumerate() {
         let Some(gradient) = &shard.gradient else { continue };
         optimizer.step(index, &shard.spec, &mut shard.value, gradient, step)?;

@@ -141,7 +141,7 @@ impl Stepper {
         let gradient_scale = if clips { (self.clip / (outcome.gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
         let step = Step { number: moment.update as i64, rate: moment.rate, gradient_scale };
         let ranks = sharder.copy_ranks();
-        optimizer.prepare(sharder.shards(), step, &ranks.as_ref())?;
+        optimizer.prepare(sharder.shards(), step, ranks.as_ref())?;
         for (index, shard) in sharder.shards().iter_mut().enumerate() {
             // Frozen, or not part of this step's graph: as in PyTorch, nothing moves, decay included.
             let Some(gradient) = &shard.gradient else { continue };

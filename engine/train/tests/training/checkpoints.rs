@@ -24,7 +24,7 @@ fn moved(sharder: &mut dyn Sharder, optimizer: &mut dyn Optimizer, model: &dyn M
             shard.gradient = Some(gradient.narrow(0, first, rows).copy());
         }
         let ranks = sharder.copy_ranks();
-        optimizer.prepare(sharder.shards(), step, &ranks.as_ref()).unwrap();
+        optimizer.prepare(sharder.shards(), step, ranks.as_ref()).unwrap();
         for (index, shard) in sharder.shards().iter_mut().enumerate() {
             let gradient = shard.gradient.take().unwrap();
             if gradient.numel() > 0 {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use psann_core::Optimizer;
-use psann_core::optimizer::Alone;
 use psann_core::sharder::Shard;
 use psann_golden::{Case, Pair, cases};
 use psann_plugins_nn::optimizers::adamw8bit::{AdamW8bit, AdamW8bitOptions};
@@ -11,7 +10,7 @@ use psann_torch::optimizer::codes::{CodeMap, Rounding, SIGNED, UNSIGNED};
 use serde_json::json;
 use tch::{Kind, Tensor};
 
-use super::{Stream, full, step};
+use super::{ALONE, Stream, full, step};
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -62,7 +61,7 @@ fn free_run(case: &Case, io: &Tensors, rounding: Rounding, decay: &str, weights:
     let (mut optimizer, mut stream, mut pairs) = (optimizer(case, rounding, decay), Stream::of(case), Vec::new());
     for at in 1..=stream.steps() {
         stream.set_gradients(at);
-        step(&mut optimizer, &mut stream.shards, full(at), &Alone);
+        step(&mut optimizer, &mut stream.shards, full(at), &ALONE);
         for (index, shard) in stream.shards.iter().enumerate() {
             for (what, found) in found(&optimizer, index, shard, weights) {
                 let name = format!("out.{what}.step{at}.{}", shard.spec.name);

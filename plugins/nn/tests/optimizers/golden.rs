@@ -1,11 +1,10 @@
 //! AdamW and Adafactor beside PyTorch and transformers.
 
-use psann_core::optimizer::Alone;
 use psann_core::registry;
 use psann_golden::{Pair, cases, skip};
 use serde_json::{Value, json};
 
-use super::{Stream, bytes_of, full, step};
+use super::{ALONE, Stream, bytes_of, full, step};
 
 /// Name and options of our optimizer for one run of a case.
 fn optimizer_of(package: &str, run: &Value) -> Option<(&'static str, Value)> {
@@ -56,7 +55,7 @@ fn golden_psann_optimizers_follow_their_reference_packages() {
             let mut stream = Stream::of(&case);
             for at in 1..=stream.steps() {
                 stream.set_gradients(at);
-                step(optimizer.as_mut(), &mut stream.shards, full(at), &Alone);
+                step(optimizer.as_mut(), &mut stream.shards, full(at), &ALONE);
                 for (index, shard) in stream.shards.iter().enumerate() {
                     let place = format!("run{number}.step{at}.{}", shard.spec.name);
                     let weight = ("param".to_owned(), shard.value.copy());

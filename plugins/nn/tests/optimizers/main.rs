@@ -3,14 +3,14 @@
 
 mod eight_bits;
 mod golden;
-mod ranks;
 mod shards;
 
 use psann_core::Optimizer;
+use psann_core::collective::{Alone, Collective};
 use psann_core::model::ParameterSpec;
-use psann_core::optimizer::{ShardSum, Step};
+use psann_core::optimizer::Step;
 use psann_core::sharder::Shard;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// All of a parameter as one shard.
 fn whole(name: &str, value: &Tensor) -> Shard {
@@ -18,8 +18,11 @@ fn whole(name: &str, value: &Tensor) -> Shard {
     Shard { spec, segment: 0, parameter: 0, first_row: 0, value: value.copy(), gradient: None }
 }
 
+/// One process with the whole model.
+const ALONE: Alone = Alone { device: Device::Cpu };
+
 /// One step as the trainer makes it.
-fn step(optimizer: &mut dyn Optimizer, shards: &mut [Shard], step: Step, ranks: &dyn ShardSum) {
+fn step(optimizer: &mut dyn Optimizer, shards: &mut [Shard], step: Step, ranks: &dyn Collective) {
     optimizer.prepare(shards, step, ranks).unwrap();
     for (index, shard) in shards.iter_mut().enumerate() {
         let Some(gradient) = &shard.gradient else { continue };

@@ -2,14 +2,14 @@
 
 use std::sync::Mutex;
 
-use psann_core::optimizer::{Alone, Step};
+use psann_core::optimizer::Step;
 use psann_core::registry;
 use psann_core::sharder::Shard;
+use psann_golden::ranks;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::ranks::{Meeting, Rank, part};
-use super::{bytes_of, step, whole};
+use super::{ALONE, bytes_of, step, whole};
 
 const STEPS: i64 = 8;
 
@@ -60,7 +60,7 @@ fn unsharded(name: &str, options: &Value) -> Vec<Tensor> {
     let (mut optimizer, mut shards) = (registry::optimizer(name, options).unwrap(), parameters());
     for number in 1..=STEPS {
         draw_gradients(&mut shards, number);
-        step(optimizer.as_mut(), &mut shards, moment(number), &Alone);
+        step(optimizer.as_mut(), &mut shards, moment(number), &ALONE);
     }
     shards.into_iter().map(|shard| shard.value).collect()
 }
@@ -76,33 +76,47 @@ fn sharded(name: &str, options: &Value, ranks: usize) -> Vec<Tensor> {
             steps.push(split(&shards, rank));
         }
     }
-    let meeting = Meeting::new(ranks);
-    let finished = Mutex::new((0..ranks).map(|_| Vec::new()).collect::<Vec<_>>());
-    std::thread::scope(|scope| {
-        for (number, steps) in steps.into_iter().enumerate() {
-            let (meeting, finished) = (&meeting, &finished);
-            scope.spawn(move || {
-                let mut optimizer = registry::optimizer(name, options).unwrap();
-                let mut steps = steps.into_iter();
-                let mut own = steps.next().unwrap();
-                for (at, given) in (1..).zip(steps) {
-                    for (shard, given) in own.iter_mut().zip(given) {
-                        shard.gradient = given.gradient;
-                    }
-                    step(optimizer.as_mut(), &mut own, moment(at), &Rank { number, meeting });
-                }
-                for (index, shard) in own.iter().enumerate() {
-                    let rows = shard.value.size()[0];
-                    if rows > 0 {
-                        assert_eq!(optimizer.state_bytes(&shard.spec, rows), bytes_of(optimizer.as_ref(), index));
-                    }
-                }
-                finished.lock().unwrap()[number] = own.into_iter().map(|shard| shard.value).collect();
-            });
+    let steps = Mutex::new(steps);
+    let finished = ranks::run(ranks, |group| {
+        let mut steps = std::mem::take(&mut steps.lock().unwrap()[group.rank()]).into_iter();
+        let mut optimizer = registry::optimizer(name, options).unwrap();
+        let mut own = steps.next().unwrap();
+        for (at, given) in (1..).zip(steps) {
+            for (shard, given) in own.iter_mut().zip(given) {
+                shard.gradient = given.gradient;
+            }
+            step(optimizer.as_mut(), &mut own, moment(at), group.as_ref());
         }
+        for (index, shard) in own.iter().enumerate() {
+            let rows = shard.value.size()[0];
+            if rows > 0 {
+                assert_eq!(optimizer.state_bytes(&shard.spec, rows), bytes_of(optimizer.as_ref(), index));
+            }
+        }
+        own.into_iter().map(|shard| shard.value).collect::<Vec<_>>()
     });
-    let finished = finished.into_inner().unwrap();
     (0..shards.len()).map(|index| Tensor::cat(&finished.iter().map(|own| &own[index]).collect::<Vec<_>>(), 0)).collect()
+}
+
+/// Rows of `shard` that stand on `rank` of `ranks`, cut at multiples of 256 elements as sharders do.
+fn part(shard: &Shard, rank: usize, ranks: usize) -> Shard {
+    let rows = shard.spec.shape[0];
+    let inner: i64 = shard.spec.shape.iter().skip(1).product();
+    let aligned = (1..=256).find(|rows| rows * inner % 256 == 0).unwrap();
+    let of_each = (rows + ranks as i64 - 1) / ranks as i64;
+    let of_each = (of_each + aligned - 1) / aligned * aligned;
+    let first = (of_each * rank as i64).min(rows);
+    let length = of_each.min(rows - first);
+    let cut = |tensor: &Tensor| tensor.narrow(0, first, length).copy();
+    Shard {
+        spec: shard.spec.clone(),
+        segment: shard.segment,
+        parameter: shard.parameter,
+        first_row: first,
+        value: cut(&shard.value),
+        // A rank without rows may have no gradient either.
+        gradient: shard.gradient.as_ref().filter(|_| length > 0).map(cut),
+    }
 }
 
 #[test]
@@ -133,7 +147,7 @@ fn state_saved_in_mid_run_goes_on_bit_for_bit() {
                 optimizer = resumed;
             }
             draw_gradients(&mut shards, number);
-            step(optimizer.as_mut(), &mut shards, moment(number), &Alone);
+            step(optimizer.as_mut(), &mut shards, moment(number), &ALONE);
         }
         for (found, expected) in shards.iter().zip(&expected) {
             assert_eq!(&found.value, expected, "{name} {options}");

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use moments::{Second, Update};
 pub use options::{AdafactorOptions, Rule};
 use psann_core::model::ParameterSpec;
-use psann_core::optimizer::{Part, ShardSum, StateTensor, Step};
+use psann_core::optimizer::{Part, StateTensor, Step};
 use psann_core::sharder::Shard;
-use psann_core::{Error, Optimizer, Result};
+use psann_core::{Collective, Error, Optimizer, Result};
 use psann_torch::optimizer::squared_sum;
 use tch::{Device, Kind, Tensor};
 
@@ -82,7 +82,7 @@ impl Optimizer for Adafactor {
         self.options.peak()
     }
 
-    fn prepare(&mut self, shards: &[Shard], step: Step, ranks: &dyn ShardSum) -> Result<()> {
+    fn prepare(&mut self, shards: &[Shard], step: Step, ranks: &dyn Collective) -> Result<()> {
         self.planned.clear();
         let trained: Vec<(usize, &Shard)> = shards.iter().enumerate().filter(|(_, s)| s.spec.trainable).collect();
         let local = trained.iter().map(|(index, shard)| self.local_sums(*index, shard, step));
@@ -173,7 +173,7 @@ impl Optimizer for Adafactor {
 const FIRST: &str = "exp_avg";
 
 /// Adds up over ranks all in one go.
-fn added_up(local: Vec<Sums>, ranks: &dyn ShardSum) -> Result<Vec<Sums>> {
+fn added_up(local: Vec<Sums>, ranks: &dyn Collective) -> Result<Vec<Sums>> {
     let mut parts = Vec::new();
     for sums in &local {
         parts.extend(sums.columns.as_ref().map(|columns| columns.to_device(Device::Cpu)));
