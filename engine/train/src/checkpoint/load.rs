@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use psann_core::model::ParameterSpec;
 use psann_core::plan::Component;
-use psann_core::{Error, Model, Result, registry, suggest};
+use psann_core::{Error, Model, Result, registry};
 use tch::{Device, Kind, Tensor};
 
 use super::restore::check_tensors;
@@ -82,42 +82,4 @@ pub fn find_model(directory: &Path) -> Result<Found> {
     let specs = model.segments().iter().flat_map(|segment| &segment.parameters);
     check_tensors(&weights, specs, &folder)?;
     Ok(Found { component, model, weights, state, folder })
-}
-
-/// Sorts named tensors into the segments of `model`, as fp32; `path` is named in errors.
-///
-/// # Errors
-/// When a parameter is missing, has another shape, or a tensor belongs to none.
-pub fn parameters_of(model: &dyn Model, tensors: Vec<(String, Tensor)>, path: &Path) -> Result<Vec<Vec<Tensor>>> {
-    let mut by_name: BTreeMap<String, Tensor> = tensors.into_iter().collect();
-    let mut segments = Vec::with_capacity(model.segments().len());
-    for segment in model.segments() {
-        let mut parameters = Vec::with_capacity(segment.parameters.len());
-        for spec in &segment.parameters {
-            let Some(tensor) = by_name.remove(&spec.name) else {
-                let error = Error::new(format!("`{}` has no tensor `{}`", path.display(), spec.name));
-                let nearest = suggest::nearest(&spec.name, by_name.keys().map(String::as_str));
-                return Err(match nearest {
-                    Some(nearest) => error.hint(format!("it has `{nearest}`; is it a file of this model?")),
-                    None => error.hint("is it a file of this model?"),
-                });
-            };
-            if tensor.size() != spec.shape {
-                return Err(Error::new(format!(
-                    "`{}`: tensor `{}` has shape {:?}, the model needs {:?}",
-                    path.display(),
-                    spec.name,
-                    tensor.size(),
-                    spec.shape
-                )));
-            }
-            parameters.push(tensor.to_kind(Kind::Float));
-        }
-        segments.push(parameters);
-    }
-    match by_name.keys().next() {
-        None => Ok(segments),
-        Some(name) => Err(Error::new(format!("`{}`: the model has no parameter `{name}`", path.display()))
-            .hint("is it a file of this model?")),
-    }
 }

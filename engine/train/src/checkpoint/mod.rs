@@ -48,7 +48,7 @@ use report::Report;
 use tensors::Rows;
 
 pub use content::Content;
-pub use load::{Found, Loaded, find_model, load_model, parameters_of};
+pub use load::{Found, Loaded, find_model, load_model};
 pub use record::{Record, Recorder};
 pub use restore::load_into;
 pub use shards::Shards;
@@ -181,17 +181,35 @@ fn shard_name(rank: usize) -> String {
     format!("shard-{:05}-model-00001-of-00001.safetensors", rank + 1)
 }
 
-/// Fails on all ranks when `outcome` is a failure on one.
-fn agree(outcome: Result<()>, ranks: &dyn Collective) -> Result<()> {
-    together(outcome.map(|()| BTreeMap::new()), ranks).map(drop)
+/// The newest checkpoint below `directory` as the first of `ranks` sees it: on a network others may see it later.
+pub fn newest_of_all(directory: &Path, ranks: &dyn Collective) -> Result<Option<PathBuf>> {
+    let own = if ranks.rank() == 0 { newest(directory) } else { Ok(None) };
+    let own = agree(own, ranks)?;
+    let name = own.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
+    let names = ranks.share(name.as_bytes())?;
+    let name = names.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    Ok((!name.is_empty()).then(|| directory.join(FOLDER).join(name)))
 }
 
-/// The files of all ranks; fails on all of them when one failed.
-fn together(outcome: Result<BTreeMap<String, Record>>, ranks: &dyn Collective) -> Result<BTreeMap<String, Record>> {
-    let reports = report::share(&Report::of(&outcome), ranks)?;
+/// `outcome` of this rank; a failure on any of `ranks` is one on all.
+pub fn agree<T>(outcome: Result<T>, ranks: &dyn Collective) -> Result<T> {
+    exchange(outcome, |_| BTreeMap::new(), ranks).map(|(own, _)| own)
+}
+
+/// The files of all `ranks`, from those that this one wrote.
+fn together(written: Result<BTreeMap<String, Record>>, ranks: &dyn Collective) -> Result<BTreeMap<String, Record>> {
+    exchange(written, BTreeMap::clone, ranks).map(|(_, files)| files)
+}
+
+fn exchange<T>(
+    outcome: Result<T>,
+    files: impl Fn(&T) -> BTreeMap<String, Record>,
+    ranks: &dyn Collective,
+) -> Result<(T, BTreeMap<String, Record>)> {
+    let reports = report::share(&Report::of(outcome.as_ref().map(files)), ranks)?;
     // This rank's own failure, with its hint and cause, says more than what it told the others.
-    outcome?;
-    report::files_of(reports)
+    let own = outcome?;
+    Ok((own, report::files_of(reports)?))
 }
 
 /// Makes the folder, and removes from it what a killed save left.

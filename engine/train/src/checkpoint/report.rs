@@ -20,9 +20,9 @@ pub enum Report {
 
 impl Report {
     /// Of the outcome of one rank.
-    pub fn of(outcome: &Result<BTreeMap<String, Record>>) -> Self {
+    pub fn of(outcome: Result<BTreeMap<String, Record>, &Error>) -> Self {
         match outcome {
-            Ok(files) => Self::Written(files.clone()),
+            Ok(files) => Self::Written(files),
             Err(error) => Self::Failed(error.to_string()),
         }
     }

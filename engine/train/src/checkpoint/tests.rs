@@ -217,3 +217,33 @@ fn what_a_thread_saves_is_what_would_be_saved_and_appears_at_the_end() {
     let (expected, found) = &saved[0];
     assert_eq!(read(found), read(expected));
 }
+
+#[test]
+fn ranks_go_on_from_the_checkpoint_that_the_first_one_sees() {
+    let (first, late) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (folder, steps) in [(&first, [2, 4]), (&late, [1, 2])] {
+        for step in steps {
+            open(folder.path(), 9).save(&state(step), content(1.0), &ALONE).unwrap();
+        }
+    }
+    let found = ranks::run(2, |group| {
+        let seen = if group.rank() == 0 { first.path() } else { late.path() };
+        newest_of_all(seen, group.as_ref()).unwrap().unwrap()
+    });
+    assert_eq!(found, [first.path().join("checkpoints/step-00000004"), late.path().join("checkpoints/step-00000004")]);
+    let nothing = tempfile::tempdir().unwrap();
+    let found = ranks::run(2, |group| {
+        let seen = if group.rank() == 0 { nothing.path() } else { late.path() };
+        newest_of_all(seen, group.as_ref()).unwrap()
+    });
+    assert_eq!(found, [None, None]);
+}
+
+#[test]
+fn a_rank_that_cannot_go_on_stops_the_others() {
+    let told = ranks::run(3, |group| {
+        let own = if group.rank() == 1 { Err(Error::new("cannot read `a`")) } else { Ok(group.rank()) };
+        agree(own, group.as_ref()).unwrap_err().to_string()
+    });
+    assert_eq!(told, ["rank 1: cannot read `a`", "cannot read `a`", "rank 1: cannot read `a`"]);
+}

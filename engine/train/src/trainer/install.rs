@@ -1,6 +1,6 @@
 //! Where a run begins: fresh weights from the seed, or the newest checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use psann_core::initialise::initialise_each;
 use psann_core::{Model, Result};
@@ -24,14 +24,21 @@ pub fn continue_or_begin(job: &mut Job<'_>) -> Result<Option<(State, PathBuf)>> 
     Ok(None)
 }
 
-/// Goes back to the newest checkpoint; `None` when there is none.
+/// Goes back to the newest checkpoint, all ranks to the same one; `None` when there is none. What one of them cannot read
+/// stops all.
 pub fn go_back(job: &mut Job<'_>) -> Result<Option<(State, PathBuf)>> {
-    let Some(folder) = checkpoint::newest(job.directory)? else { return Ok(None) };
-    let state = State::read(&folder)?;
-    state.check_identity(&job.identity, &folder)?;
-    checkpoint::load_into(&folder, &state, job.sharder.as_mut(), job.optimizer.as_mut())?;
-    job.stream.seek(&state.cursor).map_err(|e| e.within(format!("`{}`", folder.display())))?;
+    let ranks = job.sharder.ranks();
+    let Some(folder) = checkpoint::newest_of_all(job.directory, ranks.as_ref())? else { return Ok(None) };
+    let state = checkpoint::agree(read(job, &folder), ranks.as_ref())?;
     Ok(Some((state, folder)))
+}
+
+fn read(job: &mut Job<'_>, folder: &Path) -> Result<State> {
+    let state = State::read(folder)?;
+    state.check_identity(&job.identity, folder)?;
+    checkpoint::load_into(folder, &state, job.sharder.as_mut(), job.optimizer.as_mut())?;
+    job.stream.seek(&state.cursor).map_err(|e| e.within(format!("`{}`", folder.display())))?;
+    Ok(state)
 }
 
 /// The first shard of each segment.

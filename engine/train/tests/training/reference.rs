@@ -1,9 +1,10 @@
 //! Files that the Python reference wrote: read whole, with the logits and moments that it had; bad ones refused.
 
-use psann_core::model::{ForwardContext, logits};
+use std::collections::BTreeMap;
+
+use psann_core::model::{ForwardContext, ParameterSpec, logits};
 use psann_core::{Error, Model};
 use psann_golden::{Case, Pair, cases, waveresnet_options};
-use psann_train::checkpoint::parameters_of;
 use psann_train::reference::{Imported, ReadOptions, read};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
@@ -48,7 +49,11 @@ fn import(case: &Case, name: &str, about: &Value) -> Result<Imported, Error> {
 }
 
 fn network(imported: Imported, name: &str) -> (Box<dyn Model>, Vec<Vec<Tensor>>) {
-    let parameters = parameters_of(imported.model.as_ref(), imported.parameters, name.as_ref()).unwrap();
+    let mut by_name: BTreeMap<String, Tensor> = imported.parameters.into_iter().collect();
+    let mut take = |spec: &ParameterSpec| by_name.remove(&spec.name).unwrap_or_else(|| panic!("{name}: {}", spec.name));
+    let segments = imported.model.segments().iter();
+    let parameters = segments.map(|segment| segment.parameters.iter().map(&mut take).collect()).collect();
+    assert!(by_name.is_empty(), "{name}: {:?}", by_name.keys());
     (imported.model, parameters)
 }
 
