@@ -184,6 +184,7 @@ fn memory(options: &PretrainOptions, model: &dyn Model, optimizer: &dyn Optimize
         ("activations", memory.activations),
         ("work", memory.work),
         ("gaps", memory.gaps),
+        ("being saved", memory.saved),
     ];
     let parts = parts.iter().filter(|(_, size)| *size > 0);
     let parts: Vec<String> = parts.map(|(name, size)| format!("{name} {}", bytes(*size as f64))).collect();

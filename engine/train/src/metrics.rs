@@ -6,9 +6,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use psann_core::tokens::StreamCounters;
 use psann_core::{Error, Result};
-use serde_json::Value;
+use psann_torch::memory;
+use serde_json::{Value, json};
+
+use crate::trainer::step::Outcome;
 
 /// Name of the file in a stage's folder.
 pub const FILE: &str = "metrics.jsonl";
@@ -53,6 +58,69 @@ impl Metrics {
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| crate::files::cannot_write(&self.path, e))
     }
+}
+
+/// What a line tells of a step.
+pub struct StepMetrics<'a> {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Tokens of all steps so far.
+    pub tokens: u64,
+    /// Loss, gradient norm and times.
+    pub outcome: &'a Outcome,
+    /// Learning rate.
+    pub rate: f64,
+    /// Tokens per second.
+    pub speed: f64,
+    /// Time of waiting for the batch.
+    pub data: Duration,
+    /// Time of all.
+    pub elapsed: Duration,
+    /// Of the data stream.
+    pub counters: StreamCounters,
+    /// Bytes that this rank sent since its process began.
+    pub bytes_sent: u64,
+}
+
+impl StepMetrics<'_> {
+    /// The line, with the memory of this process as it is now.
+    pub fn line(&self) -> Value {
+        let (outcome, time, counters) = (self.outcome, self.outcome.time, self.counters);
+        json!({
+            "step": self.step,
+            "tokens": self.tokens,
+            "loss": outcome.loss,
+            "lr": self.rate,
+            "grad_norm": outcome.gradient_norm,
+            "tokens_per_second": rounded(self.speed),
+            "seconds": {
+                "step": rounded(self.elapsed.as_secs_f64()),
+                "data": rounded(self.data.as_secs_f64()),
+                "forward": rounded(time.forward.as_secs_f64()),
+                "head": rounded(time.head.as_secs_f64()),
+                "recompute": rounded(time.recompute.as_secs_f64()),
+                "backward": rounded(time.backward.as_secs_f64()),
+                "exchange": rounded(time.exchange.as_secs_f64()),
+                "optimizer": rounded(outcome.optimizer_time.as_secs_f64()),
+            },
+            "loader": {
+                "waited_for_data": rounded(counters.waited_for_data),
+                "waited_for_trainer": rounded(counters.waited_for_trainer),
+                "reading": rounded(counters.reading),
+                "tokenising": rounded(counters.tokenising),
+                "bytes": counters.bytes,
+                "tokens": counters.tokens,
+                "ready": counters.ready,
+            },
+            "memory": { "resident": memory::resident(), "peak": memory::peak_resident() },
+            "bytes_sent": self.bytes_sent,
+        })
+    }
+}
+
+/// To the microsecond, which is all a clock is good for.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 fn step_of(line: &[u8]) -> Option<u64> {

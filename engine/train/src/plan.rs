@@ -26,14 +26,6 @@ pub const CPU: Device = Device::Cpu;
 /// What a run would take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingPlan {
-    /// Processes.
-    pub ranks: usize,
-    /// Number of weights, and how many of them are trained.
-    pub parameters: u64,
-    /// As said.
-    pub trained: u64,
-    /// Floating-point operations per token, forward and backward.
-    pub flops_per_token: f64,
     /// Bytes that a rank sends in one step.
     pub bytes_sent: u64,
     /// Memory of one device.
@@ -61,6 +53,8 @@ pub struct MemoryPlan {
     pub work: u64,
     /// What the allocator loses to gaps.
     pub gaps: u64,
+    /// A copy of weights and optimizer state that a thread writes to a checkpoint.
+    pub saved: u64,
     /// All that is in memory at the worst moment.
     pub peak: u64,
 }
@@ -77,6 +71,8 @@ struct Setting<'a> {
     /// Micro-batches of a step, and how many of them walk together.
     parts: u64,
     together: u64,
+    /// Whether checkpoints are written while steps go on.
+    background: bool,
 }
 
 /// Plans a run of `options`, whose model is complete, on `ranks` devices of kind `device`.
@@ -106,18 +102,9 @@ pub fn plan(
         tokens: (rows * options.seq_len) as i64,
         parts: options.accumulation,
         together,
+        background: options.checkpoint.in_background(device),
     };
-    let specs = || model.segments().iter().flat_map(|segment| &segment.parameters);
-    let count =
-        |wanted: fn(&ParameterSpec) -> bool| specs().filter(|spec| wanted(spec)).map(|s| s.elements() as u64).sum();
-    Ok(TrainingPlan {
-        ranks,
-        parameters: count(|_| true),
-        trained: count(|spec| spec.trainable),
-        flops_per_token: model.flops_per_token(options.seq_len as i64),
-        bytes_sent: setting.bytes_sent(),
-        memory: setting.memory(),
-    })
+    Ok(TrainingPlan { bytes_sent: setting.bytes_sent(), memory: setting.memory() })
 }
 
 impl Setting<'_> {
@@ -186,6 +173,8 @@ impl Setting<'_> {
         }
         let worst = moments.into_iter().max().unwrap_or(0);
         let gaps = (worst as f64 * self.gaps()) as u64;
+        // The copy is in the memory of the host, which is that of the device where processors compute.
+        let saved = if self.background && self.placement.device == Device::Cpu { weights + optimizer } else { 0 };
         MemoryPlan {
             weights,
             optimizer,
@@ -196,7 +185,8 @@ impl Setting<'_> {
             activations: self.activations(self.last()),
             work: (0..self.last()).map(|segment| self.footprint(segment).work).max().unwrap_or(0),
             gaps,
-            peak: of_shards + worst + gaps,
+            saved,
+            peak: of_shards + worst + gaps + saved,
         }
     }
 

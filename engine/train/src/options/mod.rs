@@ -184,6 +184,13 @@ impl Default for CheckpointOptions {
     }
 }
 
+impl CheckpointOptions {
+    /// Whether files are written while steps on `device` go on.
+    pub fn in_background(&self, device: Device) -> bool {
+        self.background.unwrap_or(device != Device::Cpu)
+    }
+}
+
 /// How documents share a sequence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -12,7 +12,7 @@ pub mod step;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use psann_core::collective::{Collective, sum_values};
 use psann_core::tokens::{BatchStream, Cursor, Skip, TokenBatch};
@@ -24,12 +24,12 @@ use tch::Device;
 
 use crate::checkpoint::{Checkpoints, Content, Saving, State, VERSION};
 use crate::executor::{Executor, MicroBatch};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StepMetrics};
 use crate::options::PretrainOptions;
 use crate::plan::plan;
 pub use batches::micro_batches;
 use guard::{Fired, Guard, Policy};
-use step::{Moment, Outcome, Stepper, mixed};
+use step::{Moment, Stepper, mixed};
 
 /// Everything a training run is made of.
 pub struct Job<'a> {
@@ -267,8 +267,20 @@ impl<'a> Trainer<'a> {
         self.speeds.push(speed);
         let rate = moment.rate * self.job.optimizer.peak_learning_rate();
         if number.is_multiple_of(options.log_every.max(1)) || number == self.total {
-            let line = self.line(&outcome, rate, speed, data, elapsed);
-            self.write(&line)?;
+            let counters = self.job.stream.counters();
+            let bytes_sent = self.ranks.bytes_sent();
+            let made = StepMetrics {
+                step: number,
+                tokens: self.tokens,
+                outcome: &outcome,
+                rate,
+                speed,
+                data,
+                elapsed,
+                counters,
+                bytes_sent,
+            };
+            self.write(&made.line())?;
         }
         self.job.observer.event(Event::Progress {
             task: TASK.into(),
@@ -340,30 +352,6 @@ impl<'a> Trainer<'a> {
         self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.write(line))
     }
 
-    fn line(&self, outcome: &Outcome, rate: f64, speed: f64, data: Duration, elapsed: Duration) -> Value {
-        let time = outcome.time;
-        json!({
-            "step": self.step,
-            "tokens": self.tokens,
-            "loss": outcome.loss,
-            "lr": rate,
-            "grad_norm": outcome.gradient_norm,
-            "tokens_per_second": rounded(speed),
-            "seconds": {
-                "step": rounded(elapsed.as_secs_f64()),
-                "data": rounded(data.as_secs_f64()),
-                "forward": rounded(time.forward.as_secs_f64()),
-                "head": rounded(time.head.as_secs_f64()),
-                "recompute": rounded(time.recompute.as_secs_f64()),
-                "backward": rounded(time.backward.as_secs_f64()),
-                "exchange": rounded(time.exchange.as_secs_f64()),
-                "optimizer": rounded(outcome.optimizer_time.as_secs_f64()),
-            },
-            "memory": { "resident": memory::resident(), "peak": memory::peak_resident() },
-            "bytes_sent": self.ranks.bytes_sent(),
-        })
-    }
-
     /// Measures the loss on held-out text and writes it down.
     fn validate(&mut self) -> Result<()> {
         let Some(loss) = self.measure()? else { return Ok(()) };
@@ -413,7 +401,7 @@ impl<'a> Trainer<'a> {
             files: std::collections::BTreeMap::new(),
         };
         let content = Content::of(self.job.sharder.as_mut(), self.job.optimizer.as_ref())?;
-        if self.job.options.checkpoint.background.unwrap_or(self.device != Device::Cpu) {
+        if self.job.options.checkpoint.in_background(self.device) {
             self.saving = Some(self.checkpoints.start(state, content, self.ranks.as_ref())?);
         } else {
             self.saved = Some((self.step, self.checkpoints.save(&state, content, self.ranks.as_ref())?));
@@ -483,11 +471,6 @@ fn cursor(stream: &dyn BatchStream, ranks: &dyn Collective) -> Result<Cursor> {
     let parts: std::result::Result<Vec<Cursor>, _> =
         ranks.share(&own)?.iter().map(|bytes| serde_json::from_slice(bytes)).collect();
     Cursor::merge(parts.map_err(failed)?)
-}
-
-/// To the microsecond, which is all a clock is good for.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
 }
 
 /// `12.3k`, `850`.
