@@ -1,6 +1,8 @@
 //! [`Tokenizer`]: text to token ids and back. Data preparation, training and evaluation meet in this trait;
 //! the implementation stands in the data room.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -25,6 +27,16 @@ pub trait Tokenizer: Send + Sync {
 
     /// Ids of each text, in order; implementations use all cores.
     fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>>;
+
+    /// Ids of `text` as prompts mean it: a special token that is spelled out is that token. With `around`, the tokens that
+    /// the tokenizer's own rule puts around a text are added (for many a begin-of-text token, for many nothing).
+    fn encode_markup(&self, text: &str, around: bool) -> Result<Vec<u32>>;
+
+    /// The ids of `encode_markup(text, false)`, each with the characters (not bytes) of `text` that it stands for.
+    fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>>;
+
+    /// How a token is written, special ones too; `None` where there is no such id.
+    fn spelling(&self, id: u32) -> Option<String>;
 
     /// The text of `ids`; special tokens are left out.
     fn decode(&self, ids: &[u32]) -> Result<String>;

@@ -1,5 +1,7 @@
 //! A model and a tokenizer small enough to reason about, for this crate's tests: engine rooms know no plugins.
 
+use std::ops::Range;
+
 use psann_core::model::{Draw, ForwardContext, ParameterSpec, Projection, SegmentSpec};
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Error, Model, Result, Tokenizer};
@@ -114,6 +116,20 @@ impl Tokenizer for ByteTokenizer {
 
     fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
         texts.iter().map(|text| self.encode(text)).collect()
+    }
+
+    fn encode_markup(&self, text: &str, _: bool) -> Result<Vec<u32>> {
+        self.encode(text)
+    }
+
+    fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let of_char =
+            |(at, c): (usize, char)| c.to_string().into_bytes().into_iter().map(move |b| (b.into(), at..at + 1));
+        Ok(text.chars().enumerate().flat_map(of_char).collect())
+    }
+
+    fn spelling(&self, id: u32) -> Option<String> {
+        self.decode(&[id]).ok()
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::ops::Range;
 
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Model, Result, Tokenizer, registry};
@@ -117,6 +118,18 @@ impl Tokenizer for Bare {
 
     fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
         Ok(vec![Vec::new(); texts.len()])
+    }
+
+    fn encode_markup(&self, text: &str, _: bool) -> Result<Vec<u32>> {
+        self.encode(text)
+    }
+
+    fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        Ok(text.chars().enumerate().map(|(at, _)| (0, at..at + 1)).collect())
+    }
+
+    fn spelling(&self, id: u32) -> Option<String> {
+        self.decode(&[id]).ok()
     }
 
     fn decode(&self, _: &[u32]) -> Result<String> {

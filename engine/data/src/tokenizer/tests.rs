@@ -93,3 +93,29 @@ proptest! {
         prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
 }
+
+#[test]
+fn a_spelled_special_token_is_text_in_documents_and_that_token_in_prompts() {
+    let tokenizer = trained();
+    let (bos, eos) = (tokenizer.special().bos.unwrap(), tokenizer.special().eos.unwrap());
+    let text = format!("{}the sea{}", tokenizer.spelling(bos).unwrap(), tokenizer.spelling(eos).unwrap());
+    let prompt = tokenizer.encode_markup(&text, false).unwrap();
+    assert_eq!((prompt[0], *prompt.last().unwrap()), (bos, eos));
+    assert_eq!(prompt[1..prompt.len() - 1], tokenizer.encode("the sea").unwrap());
+    assert!(!tokenizer.encode(&text).unwrap().contains(&bos));
+    assert_eq!(tokenizer.spelling(1 << 20), None);
+}
+
+#[test]
+fn spans_count_characters_and_cover_the_text() {
+    let tokenizer = trained();
+    let text = "né the → sea𝄞";
+    let spans = tokenizer.encode_spans(text).unwrap();
+    assert_eq!(spans.iter().map(|(id, _)| *id).collect::<Vec<_>>(), tokenizer.encode_markup(text, false).unwrap());
+    let mut next = 0;
+    for (_, span) in &spans {
+        assert!(span.start <= next && span.end >= next, "{span:?}");
+        next = span.end;
+    }
+    assert_eq!(next, text.chars().count());
+}

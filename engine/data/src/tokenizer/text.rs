@@ -1,6 +1,7 @@
 //! [`TextTokenizer`]: core's trait over the `tokenizers` crate.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Error, Result, Tokenizer};
@@ -13,6 +14,8 @@ use super::words::WordCaches;
 #[derive(Debug, Clone)]
 pub struct TextTokenizer {
     inner: tokenizers::Tokenizer,
+    /// The same, reading spelled special tokens as those tokens; made when first asked for.
+    markup: OnceLock<Box<tokenizers::Tokenizer>>,
     special: SpecialTokens,
     /// Spelling of bos, eos, pad and unk.
     spelling: [Option<String>; 4],
@@ -44,14 +47,21 @@ impl TextTokenizer {
         // Ids may have gaps; a model needs a row for the largest.
         let vocabulary = inner.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1);
         let words = inner.to_string(false).ok().and_then(|json| WordCaches::of(&json)).map(Arc::new);
-        Ok(Self { inner, special, spelling, vocabulary, words })
+        Ok(Self { inner, markup: OnceLock::new(), special, spelling, vocabulary, words })
     }
 
     /// The ids of `text` as the `tokenizers` crate finds them, word by word anew.
     pub(super) fn encode_without_cache(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| Error::new("cannot tokenise a text").because(e))?;
+        let encoding = self.inner.encode_fast(text, false).map_err(cannot_encode)?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    fn markup(&self) -> &tokenizers::Tokenizer {
+        self.markup.get_or_init(|| {
+            let mut markup = self.inner.clone();
+            markup.set_encode_special_tokens(false);
+            Box::new(markup)
+        })
     }
 
     /// The content of `tokenizer.json`.
@@ -82,6 +92,22 @@ impl Tokenizer for TextTokenizer {
         texts.par_iter().map(|text| self.encode(text)).collect()
     }
 
+    fn encode_markup(&self, text: &str, around: bool) -> Result<Vec<u32>> {
+        let encoding = self.markup().encode_fast(text, around).map_err(cannot_encode)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = self.markup().encode_char_offsets(text, false).map_err(cannot_encode)?;
+        let ids = encoding.get_ids().iter().copied();
+        Ok(ids.zip(encoding.get_offsets().iter().map(|(start, end)| *start..*end)).collect())
+    }
+
+    fn spelling(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)?;
+        self.inner.decode(&[id], false).ok()
+    }
+
     fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner.decode(ids, true).map_err(|e| Error::new("cannot turn token ids into text").because(e))
     }
@@ -98,4 +124,8 @@ impl Tokenizer for TextTokenizer {
         let text = self.inner.to_string(false).unwrap_or_default() + &self.special_json();
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
+}
+
+fn cannot_encode(error: tokenizers::Error) -> Error {
+    Error::new("cannot tokenise a text").because(error)
 }

@@ -1,6 +1,7 @@
 //! Corpora and a tokenizer for tests.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,20 @@ impl Tokenizer for Bytes {
 
     fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
         texts.iter().map(|text| self.encode(text)).collect()
+    }
+
+    fn encode_markup(&self, text: &str, _: bool) -> Result<Vec<u32>> {
+        self.encode(text)
+    }
+
+    fn encode_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let of_char =
+            |(at, c): (usize, char)| c.to_string().into_bytes().into_iter().map(move |b| (b.into(), at..at + 1));
+        Ok(text.chars().enumerate().flat_map(of_char).collect())
+    }
+
+    fn spelling(&self, id: u32) -> Option<String> {
+        self.decode(&[id]).ok()
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String> {
