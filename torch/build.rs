@@ -14,7 +14,7 @@ const INSTRUCTION_SETS: [(&str, &str, &[&str]); 3] = [
 ];
 
 /// Units that see libtorch's tensors.
-const SHIM: [&str; 6] = ["shim", "linear", "loss", "optimizers", "products", "sine"];
+const SHIM: [&str; 7] = ["inference", "shim", "linear", "loss", "optimizers", "products", "sine"];
 
 fn main() {
     rpath::main();
@@ -45,9 +45,12 @@ fn main() {
     // run on every processor.
     for (name, capability, flags) in INSTRUCTION_SETS.iter().take(if x86 { 3 } else { 1 }) {
         let mut build = compiler(&include);
-        build.files(["csrc/kernels.cpp", "csrc/optimizer_kernels.cpp"]).define("CPU_CAPABILITY", *capability);
+        build
+            .files(["csrc/kernels.cpp", "csrc/inference_kernels.cpp", "csrc/optimizer_kernels.cpp"])
+            .define("CPU_CAPABILITY", *capability);
         build.define(&format!("CPU_CAPABILITY_{capability}"), None);
         build.define("PSANN_KERNELS", format!("psann_kernels_{name}").as_str());
+        build.define("PSANN_INFERENCE_KERNELS", format!("psann_inference_kernels_{name}").as_str());
         build.define("PSANN_OPTIMIZER_KERNELS", format!("psann_optimizer_kernels_{name}").as_str());
         if x86 {
             build.define("PSANN_X86", None);

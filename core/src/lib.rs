@@ -29,6 +29,8 @@ pub mod observer;
 #[cfg(feature = "torch")]
 pub mod optimizer;
 pub mod options;
+#[cfg(feature = "torch")]
+pub mod pass;
 pub mod plan;
 pub mod quantity;
 pub mod registry;

@@ -6,6 +6,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::pass::Pass;
 use crate::{Error, Result};
 
 /// One parameter of a segment.
@@ -67,12 +68,12 @@ pub enum Values {
     InverseSoftplusNormal { mean: f64, std: f64 },
 }
 
-/// What a model keeps between calls of [`Model::forward`] while it generates.
+/// What a model remembers of one sequence between passes.
 #[derive(Debug, Default)]
 pub struct Cache {
     /// Tokens already seen; the position of the next one.
     pub length: i64,
-    /// Per segment, the tensors that segment keeps; empty until its first call.
+    /// Per segment, the tensors that segment keeps; empty until its first pass.
     pub segments: Vec<Vec<Tensor>>,
 }
 
@@ -94,21 +95,15 @@ impl Clone for Cache {
 /// What a segment is told beside its input.
 #[derive(Debug, Default)]
 pub struct ForwardContext<'a> {
-    /// Positions already consumed, set with `cache`; 0 in training.
-    pub cache: Option<&'a mut Cache>,
+    /// Set where nobody wants gradients: the input is one row `[1, tokens]` in which the runs of several sequences stand
+    /// one behind the other.
+    pub pass: Option<&'a mut Pass>,
     /// Document number of each input id, int64 `[batch, time]`, when documents are kept apart: attention stays
     /// within a document and positions restart with it.
     pub documents: Option<&'a Tensor>,
     /// Key of this pass's dropout masks; `None` switches dropout off. The same key gives the same masks, so a
     /// recomputed segment equals the first pass.
     pub dropout_key: Option<u64>,
-}
-
-impl ForwardContext<'_> {
-    /// Position of the first input id.
-    pub fn start(&self) -> i64 {
-        self.cache.as_ref().map_or(0, |cache| cache.length)
-    }
 }
 
 /// Bytes that a segment takes beside its input, its output and its weights.
@@ -213,8 +208,8 @@ pub fn hidden_states(
     for (segment, parameters) in chain.enumerate() {
         state = model.forward(segment, parameters, &state, context)?;
     }
-    if let Some(cache) = &mut context.cache {
-        cache.length += ids.size()[1];
+    if let Some(pass) = &mut context.pass {
+        pass.remember_lengths();
     }
     Ok(state)
 }

@@ -87,7 +87,7 @@ unsafe fn adopt(pointer: *mut Raw) -> Option<Tensor> {
     (!pointer.is_null()).then(|| unsafe { Tensor::from_ptr(pointer) })
 }
 
-fn made(status: c_int, pointer: *mut Raw) -> Result<Tensor> {
+pub fn made(status: c_int, pointer: *mut Raw) -> Result<Tensor> {
     check(status)?;
     // SAFETY: on success the shim has written a new tensor that is ours.
     unsafe { adopt(pointer) }.ok_or_else(|| Error::new("libtorch returned no tensor"))

@@ -12,6 +12,7 @@
 //! | [`norm`] | RMS norm |
 //! | [`rotary`] | rotary positions |
 //! | [`loss`] | vocabulary projection and cross-entropy, a few rows at a time |
+//! | [`inference`] | forward passes whose bits do not depend on what is computed beside them |
 //! | [`optimizer`] | steps of AdamW, 8-bit AdamW and Adafactor; stochastic rounding; squared sums |
 //! | [`bytes`], [`storage`] | a tensor's memory |
 //! | [`memory`], [`threads`] | what the process uses |
@@ -21,6 +22,7 @@ pub mod autograd;
 pub mod bytes;
 pub mod distributed;
 mod ffi;
+pub mod inference;
 pub mod linear;
 pub mod loss;
 pub mod memory;

@@ -155,7 +155,7 @@ fn once(network: Network<'_>, prompt: &[u32], count: usize) -> Result<Run> {
     let greedy = Sampling::greedy();
     let started = Instant::now();
     let mut session = Session::new(network);
-    let mut logits = last_row(&session.feed(&network.ids(&[prompt])?)?)?;
+    let mut logits = last_row(&session.feed(&[prompt])?)?;
     let prefill = started.elapsed().as_secs_f64();
     let (mut generated, mut steps) = (Vec::new(), Vec::new());
     loop {
@@ -165,7 +165,7 @@ fn once(network: Network<'_>, prompt: &[u32], count: usize) -> Result<Run> {
             break;
         }
         let step = Instant::now();
-        logits = last_row(&session.feed(&network.ids(&[&[next]])?)?)?;
+        logits = last_row(&session.feed(&[&[next]])?)?;
         steps.push(step.elapsed().as_secs_f64());
     }
     Ok(Run { generated, prefill, total: started.elapsed().as_secs_f64(), steps })

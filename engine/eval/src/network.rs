@@ -1,11 +1,14 @@
-//! [`Network`]: a model together with its parameters, as everything that only computes forward needs them, and
-//! [`Session`]: a network in the middle of a text.
+//! [`Network`]: a model together with its parameters, as everything that only computes forward needs them;
+//! [`Sequence`]: what it remembers of one text; [`Session`]: some texts that are read in step.
 //!
-//! Both compute without gradients, and neither computes a row of logits that nobody asked for: at 50 thousand tokens of
-//! vocabulary the last matrix product is the dearest of all.
+//! All of it computes without gradients, in passes over tokens of several texts (see [`Pass`]), and no row of logits that
+//! nobody asked for: at 50 thousand tokens of vocabulary the last matrix product is the dearest of all. On the CPU not a
+//! bit of a text's logits depends on which others are in its pass.
 
 use psann_core::model::{self, Cache, ForwardContext};
+use psann_core::pass::{Pass, Past, Run};
 use psann_core::{Error, Model, Result};
+use psann_torch::inference;
 use tch::{Device, Kind, Tensor};
 
 /// A model and its parameters, one list a segment in spec order. All of them share one device and dtype.
@@ -88,6 +91,63 @@ impl<'a> Network<'a> {
         })
     }
 
+    /// The same of the runs of a pass, for those tokens only that `wanted` names (places in the pass, all if `None`):
+    /// `[tokens, width]`.
+    pub fn project_pass(&self, ids: &[u32], pass: &mut Pass, wanted: Option<&[i64]>) -> Result<(Tensor, &'a Tensor)> {
+        if pass.tokens() != ids.len() as i64 {
+            return Err(Error::new(format!("a pass over {} tokens is given {}", pass.tokens(), ids.len())));
+        }
+        tch::no_grad(|| {
+            let mut context = ForwardContext { pass: Some(pass), ..ForwardContext::default() };
+            let states = model::hidden_states(self.model, self.parameters, &self.ids(&[ids])?, &mut context)?;
+            let states = match wanted {
+                Some(places) => states.index_select(1, &Tensor::from_slice(places).to_device(states.device())),
+                None => states,
+            };
+            let (hidden, weight) = self.project_states(&states)?;
+            Ok((hidden.squeeze_dim(0), weight))
+        })
+    }
+
+    /// Reads the tokens of all steps in one pass; gives the logits of what follows the last token of each, fp32
+    /// `[steps, vocabulary]`.
+    ///
+    /// # Errors
+    /// When a step has no token, or one beyond the vocabulary.
+    pub fn advance(&self, steps: &mut [Step<'_>]) -> Result<Tensor> {
+        let ends = |steps: &[Step<'_>]| -> Vec<i64> {
+            let mut end = 0;
+            steps
+                .iter()
+                .map(|step| {
+                    end += step.tokens.len() as i64;
+                    end - 1
+                })
+                .collect()
+        };
+        let last = ends(steps);
+        self.logits_of(steps, Some(&last))
+    }
+
+    /// Reads the tokens of all steps; gives the logits of what follows the wanted ones, fp32 `[wanted, vocabulary]`.
+    fn logits_of(&self, steps: &mut [Step<'_>], wanted: Option<&[i64]>) -> Result<Tensor> {
+        let (mut ids, mut runs) = (Vec::new(), Vec::new());
+        for (index, step) in steps.iter().enumerate() {
+            let start = ids.len() as i64;
+            ids.extend_from_slice(step.tokens);
+            runs.push(Run { tokens: start..ids.len() as i64, past: Past::Cache(index) });
+        }
+        let caches = steps.iter_mut().map(|step| std::mem::take(&mut step.sequence.cache)).collect();
+        let mut pass = Pass::new(runs, caches)?;
+        let projected = self.project_pass(&ids, &mut pass, wanted);
+        // Also after a failure: a sequence without its cache would be one without a past.
+        for (step, cache) in steps.iter_mut().zip(std::mem::take(&mut pass.caches)) {
+            step.sequence.cache = cache;
+        }
+        let (hidden, weight) = projected?;
+        tch::no_grad(|| Ok(inference::linear(&hidden, weight, None)?.to_kind(Kind::Float)))
+    }
+
     fn project_states(&self, states: &Tensor) -> Result<(Tensor, &'a Tensor)> {
         let last = &self.parameters[self.parameters.len() - 1];
         let projection = self.model.project(last, states)?;
@@ -95,18 +155,16 @@ impl<'a> Network<'a> {
     }
 }
 
-/// A network that has read some tokens and remembers them in a key-value cache. A clone goes its own way from there:
-/// several continuations share the work on what comes before them.
-#[derive(Clone)]
-pub struct Session<'a> {
-    network: Network<'a>,
+/// What a network remembers of one text. A clone goes its own way from there.
+#[derive(Debug, Clone)]
+pub struct Sequence {
     cache: Cache,
 }
 
-impl<'a> Session<'a> {
-    /// A session that has read nothing.
-    pub fn new(network: Network<'a>) -> Self {
-        Self { network, cache: Cache::new(network.model.segments().len()) }
+impl Sequence {
+    /// A text of which nothing has been read.
+    pub fn new(network: Network<'_>) -> Self {
+        Self { cache: Cache::new(network.model.segments().len()) }
     }
 
     /// Tokens read so far.
@@ -114,36 +172,70 @@ impl<'a> Session<'a> {
         self.cache.length as usize
     }
 
-    /// Reads ids `[batch, time]`; gives the logits of what follows the last of them, fp32 `[batch, vocabulary]`.
-    pub fn feed(&mut self, ids: &Tensor) -> Result<Tensor> {
-        tch::no_grad(|| {
-            let states = self.states(ids)?;
-            let last = states.narrow(1, states.size()[1] - 1, 1);
-            Ok(self.logits(&last)?.squeeze_dim(1))
-        })
-    }
-
-    /// Reads ids `[batch, time]`; gives the logits of what follows each of them, fp32 `[batch, time, vocabulary]`.
-    pub fn feed_all(&mut self, ids: &Tensor) -> Result<Tensor> {
-        tch::no_grad(|| {
-            let states = self.states(ids)?;
-            self.logits(&states)
-        })
-    }
-
-    /// What the session keeps of what it read.
+    /// What is kept of them.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
+}
 
-    fn states(&mut self, ids: &Tensor) -> Result<Tensor> {
-        let mut context = ForwardContext { cache: Some(&mut self.cache), ..ForwardContext::default() };
-        model::hidden_states(self.network.model, self.network.parameters, ids, &mut context)
+/// Tokens that a text reads next, at least one.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The text.
+    pub sequence: &'a mut Sequence,
+    /// The tokens.
+    pub tokens: &'a [u32],
+}
+
+/// A network that has read some texts in step. A clone goes its own way from there: several continuations share the work
+/// on what comes before them.
+#[derive(Clone)]
+pub struct Session<'a> {
+    network: Network<'a>,
+    rows: Vec<Sequence>,
+}
+
+impl<'a> Session<'a> {
+    /// A session that has read nothing.
+    pub fn new(network: Network<'a>) -> Self {
+        Self { network, rows: Vec::new() }
     }
 
-    fn logits(&self, states: &Tensor) -> Result<Tensor> {
-        let (hidden, weight) = self.network.project_states(states)?;
-        Ok(hidden.matmul(&weight.tr()).to_kind(Kind::Float))
+    /// Tokens read so far.
+    pub fn length(&self) -> usize {
+        self.rows.first().map_or(0, Sequence::length)
+    }
+
+    /// The texts.
+    pub fn rows(&self) -> &[Sequence] {
+        &self.rows
+    }
+
+    /// Reads as many tokens of each text; gives the logits of what follows the last of them, fp32 `[texts, vocabulary]`.
+    ///
+    /// # Errors
+    /// When the number of texts changes, they get different numbers of tokens, or an id is beyond the vocabulary.
+    pub fn feed(&mut self, rows: &[&[u32]]) -> Result<Tensor> {
+        let network = self.network;
+        network.advance(&mut self.steps(rows)?)
+    }
+
+    /// Like [`Session::feed`], with the logits of what follows each token: fp32 `[texts, time, vocabulary]`.
+    pub fn feed_all(&mut self, rows: &[&[u32]]) -> Result<Tensor> {
+        let network = self.network;
+        let logits = network.logits_of(&mut self.steps(rows)?, None)?;
+        Ok(logits.view([rows.len() as i64, -1, logits.size()[1]]))
+    }
+
+    fn steps<'s>(&'s mut self, rows: &[&'s [u32]]) -> Result<Vec<Step<'s>>> {
+        if self.rows.is_empty() {
+            self.rows = rows.iter().map(|_| Sequence::new(self.network)).collect();
+        }
+        let time = rows.first().map_or(0, |row| row.len());
+        if rows.len() != self.rows.len() || time == 0 || rows.iter().any(|row| row.len() != time) {
+            return Err(Error::new(format!("a session of {} texts reads as many tokens of each", self.rows.len())));
+        }
+        Ok(self.rows.iter_mut().zip(rows).map(|(sequence, tokens)| Step { sequence, tokens }).collect())
     }
 }
 
@@ -156,16 +248,36 @@ mod tests {
     fn a_session_gives_the_logits_of_one_forward_however_the_text_is_cut() {
         let toy = Toy::new(11);
         let network = toy.network();
-        let ids = network.ids(&[&[1, 5, 2, 9, 0, 7, 3], &[4, 4, 8, 10, 6, 1, 2]]).unwrap();
-        let whole = Session::new(network).feed_all(&ids).unwrap();
+        let rows: [&[u32]; 2] = [&[1, 5, 2, 9, 0, 7, 3], &[4, 4, 8, 10, 6, 1, 2]];
+        let (hidden, weight) = network.project(&network.ids(&rows).unwrap()).unwrap();
+        let whole = hidden.matmul(&weight.tr());
+        let all = Session::new(network).feed_all(&rows).unwrap();
+        assert!(close(&all, &whole, 1e-5));
         for cuts in [vec![1, 1, 1, 1, 1, 1, 1], vec![3, 1, 3], vec![7]] {
             let mut session = Session::new(network);
             for length in cuts {
-                let start = session.length() as i64;
-                let logits = session.feed(&ids.narrow(1, start, length)).unwrap();
-                assert!(close(&logits, &whole.select(1, start + length - 1), 1e-5));
+                let start = session.length();
+                let logits = session.feed(&rows.map(|row| &row[start..start + length])).unwrap();
+                assert!(close(&logits, &whole.select(1, (start + length - 1) as i64), 1e-5));
             }
         }
+    }
+
+    #[test]
+    fn texts_of_different_lengths_advance_together() {
+        let toy = Toy::new(11);
+        let network = toy.network();
+        let alone = |ids: &[u32]| Session::new(network).feed(&[ids]).unwrap().squeeze_dim(0);
+        let (mut first, mut second) = (Sequence::new(network), Sequence::new(network));
+        let _ = network.advance(&mut [Step { sequence: &mut first, tokens: &[1, 2, 3] }]).unwrap();
+        let mut steps = [Step { sequence: &mut first, tokens: &[4] }, Step { sequence: &mut second, tokens: &[9, 8] }];
+        let logits = network.advance(&mut steps).unwrap();
+        assert!(close(&logits.get(0), &alone(&[1, 2, 3, 4]), 1e-5));
+        assert!(close(&logits.get(1), &alone(&[9, 8]), 1e-5));
+        assert_eq!((first.length(), second.length()), (4, 2));
+        let refused = network.advance(&mut [Step { sequence: &mut first, tokens: &[11] }]);
+        assert!(refused.is_err());
+        assert_eq!(first.length(), 4, "a step that failed leaves what was there");
     }
 
     #[test]
@@ -173,7 +285,7 @@ mod tests {
         let toy = Toy::new(11);
         let network = toy.network();
         let mut session = Session::new(network);
-        let feed = |session: &mut Session<'_>, ids: &[u32]| session.feed(&network.ids(&[ids]).unwrap()).unwrap();
+        let feed = |session: &mut Session<'_>, ids: &[u32]| session.feed(&[ids]).unwrap();
         let _ = feed(&mut session, &[1, 2, 3]);
         let mut other = session.clone();
         let _ = feed(&mut other, &[9, 9]);
@@ -188,6 +300,7 @@ mod tests {
         assert!(error.to_string().contains("token 11"), "{error}");
         assert!(toy.network().ids(&[&[]]).is_err());
         assert!(toy.network().ids(&[&[1], &[1, 2]]).is_err());
+        assert!(Session::new(toy.network()).feed(&[&[1], &[1, 2]]).is_err());
         let other = Toy::new(12);
         let error = Network::new(&toy.model, &other.parameters).err().unwrap();
         assert!(error.to_string().contains("embed.weight"), "{error}");

@@ -1,16 +1,12 @@
 //! How surprised a model is by a text: the negative log-likelihood of each of its tokens, given those before.
 //!
-//! Documents are independent and each token is predicted once (see [`windows`](crate::windows)). Windows of equal length
-//! are computed together; they are never padded, so a window's numbers do not depend on its neighbours (beyond the
-//! order in which a matrix product adds up). Sums are taken in document order, in double precision.
-
-use std::collections::BTreeMap;
+//! Documents are independent and each token is predicted once (see [`windows`](crate::windows)). Sums are taken in the
+//! order of the text, in double precision; on the CPU no bit depends on how many windows are computed together.
 
 use psann_core::{Error, Event, Observer, Result};
-use psann_torch::loss::{self, IGNORED, LossOptions};
-use tch::Tensor;
 
 use crate::network::Network;
+use crate::scoring::{self, Request, Sharing};
 use crate::windows::{self, Window};
 
 /// How documents are cut and how many windows are computed at once.
@@ -35,37 +31,37 @@ pub fn document_nats(
     rolling: Rolling,
     observer: &dyn Observer,
 ) -> Result<Vec<f64>> {
-    let mut of_length: BTreeMap<usize, Vec<(usize, Window)>> = BTreeMap::new();
-    let mut total = 0;
-    for (index, document) in documents.iter().enumerate() {
-        for window in windows::rolling(document.len(), rolling.context, rolling.stride) {
-            total += window.scored as u64;
-            of_length.entry(window.length).or_default().push((index, window));
-        }
-    }
+    let windows_of = |document: &Vec<u32>| windows::rolling(document.len(), rolling.context, rolling.stride);
+    let mut windows: Vec<(usize, Window)> = documents
+        .iter()
+        .enumerate()
+        .flat_map(|(index, document)| windows_of(document).into_iter().map(move |window| (index, window)))
+        .collect();
+    let total = windows.iter().map(|(_, window)| window.scored as u64).sum();
+    // Longest first: what does not fit into memory fails at once.
+    windows.sort_by_key(|(_, window)| std::cmp::Reverse(window.length));
     // One slot a window, so that the order of the sums is the order of the text.
     let mut parts: Vec<Vec<(usize, f64)>> = vec![Vec::new(); documents.len()];
     let task = "scoring held-out text";
     let mut done = 0;
-    // Longest first: what does not fit into memory fails at once.
-    for windows in of_length.into_values().rev() {
-        for group in windows.chunks(rolling.batch.max(1)) {
-            if observer.stop_requested() {
-                return Err(Error::interrupted("stopped while scoring; nothing of it is kept"));
-            }
-            let nats = windows_nats(network, documents, group)?;
-            for ((index, window), nats) in group.iter().zip(nats) {
-                parts[*index].push((window.start, nats));
-                done += window.scored as u64;
-            }
-            observer.event(Event::Progress {
-                task: task.into(),
-                done,
-                total: Some(total),
-                unit: "tokens",
-                detail: String::new(),
-            });
+    for group in windows.chunks(rolling.batch.max(1)) {
+        if observer.stop_requested() {
+            return Err(Error::interrupted("stopped while scoring; nothing of it is kept"));
         }
+        let requests: Vec<[Request; 1]> =
+            group.iter().map(|(index, window)| [request(&documents[*index], *window)]).collect();
+        let requests: Vec<&[Request]> = requests.iter().map(|request| request.as_slice()).collect();
+        for ((index, window), scores) in group.iter().zip(scoring::score(network, &requests, Sharing::Alone)?) {
+            parts[*index].push((window.start, -scores.iter().map(|score| score.log_likelihood).sum::<f64>()));
+            done += window.scored as u64;
+        }
+        observer.event(Event::Progress {
+            task: task.into(),
+            done,
+            total: Some(total),
+            unit: "tokens",
+            detail: String::new(),
+        });
     }
     observer.event(Event::Done { task: task.into() });
     for of_document in &mut parts {
@@ -74,33 +70,11 @@ pub fn document_nats(
     Ok(parts.iter().map(|of_document| of_document.iter().map(|(_, nats)| nats).sum()).collect())
 }
 
-/// Nats of the scored predictions of each window; all windows have one length.
-fn windows_nats(network: Network<'_>, documents: &[Vec<u32>], group: &[(usize, Window)]) -> Result<Vec<f64>> {
-    let inputs: Vec<&[u32]> =
-        group.iter().map(|(index, window)| &documents[*index][window.start..window.start + window.length]).collect();
-    let mut labels: Vec<i64> = Vec::with_capacity(inputs.iter().map(|input| input.len()).sum());
-    for (index, window) in group {
-        labels.resize(labels.len() + window.length - window.scored, IGNORED);
-        let end = window.start + window.length;
-        labels.extend(documents[*index][end + 1 - window.scored..=end].iter().map(|id| i64::from(*id)));
-    }
-    let length = group.first().map_or(0, |(_, window)| window.length);
-    let (hidden, weight) = network.project(&network.ids(&inputs)?)?;
-    let width = hidden.size()[2];
-    let options = LossOptions { per_token: true, gradients: false, ..LossOptions::default() };
-    let labels = Tensor::from_slice(&labels).to_device(hidden.device());
-    let loss =
-        tch::no_grad(|| loss::linear_cross_entropy(&hidden.reshape([-1, width]), weight, &labels, None, &options))?;
-    let per_token = loss.per_token.ok_or_else(|| Error::new("the loss gave no value per token"))?;
-    let per_token =
-        Vec::<f32>::try_from(per_token.view([-1])).map_err(|e| Error::new("cannot read losses").because(e))?;
-    let nats: Vec<f64> =
-        per_token.chunks(length.max(1)).map(|row| row.iter().map(|nats| f64::from(*nats)).sum()).collect();
-    if nats.iter().any(|nats| !nats.is_finite()) {
-        return Err(Error::new("the loss of held-out text is not finite")
-            .hint("the model's weights are damaged, or its training diverged; see the losses in metrics.jsonl"));
-    }
-    Ok(nats)
+/// What a window reads, and what of it is scored.
+fn request(document: &[u32], window: Window) -> Request {
+    let end = window.start + window.length + 1;
+    let (context, continuation) = document[window.start..end].split_at(window.length + 1 - window.scored);
+    Request { context: context.to_vec(), continuation: continuation.to_vec() }
 }
 
 #[cfg(test)]
@@ -135,7 +109,7 @@ mod tests {
                 if document.len() < 2 {
                     return 0.0;
                 }
-                let logits = Session::new(network).feed_all(&network.ids(&[document]).unwrap()).unwrap();
+                let logits = Session::new(network).feed_all(&[document]).unwrap();
                 let logs = logits.squeeze_dim(0).log_softmax(-1, Kind::Double);
                 (1..document.len())
                     .map(|t| -f64::try_from(logs.i((t as i64 - 1, i64::from(document[t])))).unwrap())
@@ -150,6 +124,7 @@ mod tests {
     fn results_do_not_depend_on_the_batch() {
         let one = nats(Rolling { context: 6, stride: 6, batch: 1 });
         for batch in [2, 3, 100] {
+            // The toy's products are libtorch's, whose last bits do depend on it.
             assert!(near(&nats(Rolling { context: 6, stride: 6, batch }), &one));
         }
     }
@@ -162,7 +137,7 @@ mod tests {
         let expected: f64 = (1..document.len())
             .map(|t| {
                 let context = &document[t.saturating_sub(4)..t];
-                let logits = Session::new(network).feed(&network.ids(&[context]).unwrap()).unwrap();
+                let logits = Session::new(network).feed(&[context]).unwrap();
                 -f64::try_from(logits.log_softmax(-1, Kind::Double).i((0, i64::from(document[t])))).unwrap()
             })
             .sum();

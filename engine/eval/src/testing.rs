@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use psann_core::model::{Draw, ForwardContext, ParameterSpec, Projection, SegmentSpec};
+use psann_core::pass::Past;
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Error, Model, Result, Tokenizer};
 use tch::{Device, Kind, Tensor};
@@ -75,19 +76,28 @@ impl Model for ToyModel {
         if segment == 0 {
             return Ok(Tensor::embedding(&parameters[0], input, -1, false, false));
         }
-        let start = context.start();
-        let mut keys = input.shallow_clone();
-        if let Some(cache) = &mut context.cache {
-            if let Some(past) = cache.segments[segment].first() {
-                keys = Tensor::cat(&[past, &keys], 1);
+        let weight = parameters[0].tr();
+        let Some(pass) = &mut context.pass else { return Ok(attended(input, input, &weight)) };
+        let mut kept: Vec<Tensor> = Vec::new();
+        let runs = pass.runs().to_vec();
+        let mut mixed = Vec::new();
+        for run in &runs {
+            let rows = input.narrow(1, run.tokens.start, run.tokens.end - run.tokens.start);
+            let keys = match run.past {
+                Past::Nothing => rows.shallow_clone(),
+                Past::Run(earlier) => Tensor::cat(&[&kept[earlier], &rows], 1),
+                Past::Cache(cache) => match pass.caches[cache].segments[segment].first() {
+                    Some(past) => Tensor::cat(&[past, &rows], 1),
+                    None => rows.shallow_clone(),
+                },
+            };
+            if let Past::Cache(cache) = run.past {
+                pass.caches[cache].segments[segment] = vec![keys.shallow_clone()];
             }
-            cache.segments[segment] = vec![keys.shallow_clone()];
+            mixed.push(attended(&rows, &keys, &weight));
+            kept.push(keys);
         }
-        let (rows, columns) = (input.size()[1], keys.size()[1]);
-        let future = Tensor::ones([rows, columns], (Kind::Bool, Device::Cpu)).triu(start + 1);
-        let scores = input.matmul(&parameters[0].tr()).bmm(&keys.transpose(1, 2));
-        let weights = scores.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
-        Ok(input + weights.bmm(&keys))
+        Ok(Tensor::cat(&mixed, 1))
     }
 
     fn project(&self, _: &[Tensor], input: &Tensor) -> Result<Projection> {
@@ -101,6 +111,15 @@ impl Model for ToyModel {
     fn flops_per_token(&self, _: i64) -> f64 {
         0.0
     }
+}
+
+/// Causal attention of the last tokens of a text to all of it; residual.
+fn attended(input: &Tensor, keys: &Tensor, weight: &Tensor) -> Tensor {
+    let (rows, columns) = (input.size()[1], keys.size()[1]);
+    let future = Tensor::ones([rows, columns], (Kind::Bool, Device::Cpu)).triu(columns - rows + 1);
+    let scores = input.matmul(weight).bmm(&keys.transpose(1, 2));
+    let weights = scores.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
+    input + weights.bmm(keys)
 }
 
 /// Bytes as ids, like a byte-level tokenizer without merges; id 256 ends a text.
@@ -196,10 +215,14 @@ impl Model for ScriptModel {
     }
 
     fn forward(&self, _: usize, _: &[Tensor], input: &Tensor, context: &mut ForwardContext<'_>) -> Result<Tensor> {
-        let start = context.start() as usize;
         let last = self.script[self.script.len() - 1];
         let say = |position: usize| i64::from(*self.script.get(position).unwrap_or(&last));
-        let row: Vec<i64> = (start..start + input.size()[1] as usize).map(say).collect();
+        let positions = match &context.pass {
+            Some(pass) => pass.positions(Device::Cpu),
+            None => Tensor::arange(input.size()[1], (Kind::Int64, Device::Cpu)),
+        };
+        let positions = Vec::<i64>::try_from(positions).unwrap();
+        let row: Vec<i64> = positions.into_iter().map(|position| say(position as usize)).collect();
         let row = Tensor::from_slice(&row).one_hot(self.vocabulary).to_kind(Kind::Float);
         Ok(row.unsqueeze(0).expand([input.size()[0], -1, -1], false))
     }

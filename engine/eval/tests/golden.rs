@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Model, Result, Tokenizer, registry};
-use psann_eval::network::Session;
+use psann_eval::network::{Sequence, Session};
 use psann_eval::sampling::{self, Sampling, TopPRule};
 use psann_eval::{GenerateOptions, Generator, Network};
 use psann_golden::{Case, Pair, cases, waveresnet_cases};
@@ -51,59 +51,71 @@ fn generate(case: &Case, network: Network<'_>) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut add = |name: &str, found: Tensor| pairs.push((name.to_owned(), io[name].shallow_clone(), found));
 
-    add("out.prefill_logits", Session::new(network).feed_all(prompts).unwrap());
-    let (prompt, new) = (prompts.size()[1], tokens.size()[1]);
+    let (prompts, tokens) = (rows(prompts), rows(tokens));
+    add("out.prefill_logits", Session::new(network).feed_all(&slices(&prompts, 0, prompts[0].len())).unwrap());
+    let (prompt, new) = (prompts[0].len(), tokens[0].len());
 
     // Rows of one batch share a session; each step reads the reference's own choice, so that one near tie cannot
     // change everything behind it.
     let mut session = Session::new(network);
-    let mut steps = vec![session.feed(prompts).unwrap()];
+    let mut steps = vec![session.feed(&slices(&prompts, 0, prompt)).unwrap()];
     for step in 0..new {
-        let logits = session.feed(&tokens.narrow(1, step, 1)).unwrap();
+        let logits = session.feed(&slices(&tokens, step, 1)).unwrap();
         if step + 1 < new {
             steps.push(logits);
         }
     }
-    assert_eq!(session.length() as i64, prompt + new);
+    assert_eq!(session.length(), prompt + new);
     add("out.step_logits", Tensor::stack(&steps, 0));
     add_cache(case, &session, &io, &mut add);
 
-    let whole = Tensor::cat(&[prompts, tokens], 1);
-    add("out.full_logits", Session::new(network).feed_all(&whole).unwrap());
+    let whole: Vec<Vec<u32>> = prompts.iter().zip(&tokens).map(|(a, b)| [a.as_slice(), b].concat()).collect();
+    add("out.full_logits", Session::new(network).feed_all(&slices(&whole, 0, prompt + new)).unwrap());
     let mut session = Session::new(network);
-    let chunks = case.config["chunks"].as_array().unwrap().iter().map(|length| length.as_i64().unwrap());
+    let chunks = case.config["chunks"].as_array().unwrap().iter().map(|length| length.as_u64().unwrap() as usize);
     let chunked: Vec<Tensor> =
-        chunks.map(|length| session.feed_all(&whole.narrow(1, session.length() as i64, length)).unwrap()).collect();
+        chunks.map(|length| session.feed_all(&slices(&whole, session.length(), length)).unwrap()).collect();
     add("out.chunked_logits", Tensor::cat(&chunked, 1));
 
     // The product's own loop, one prompt at a time.
     let tokenizer = Bare(network.model.vocabulary() as usize);
     let generator = Generator::new(network, &tokenizer).unwrap();
-    let options = GenerateOptions { tokens: new as usize, sampling: Sampling::greedy(), ..GenerateOptions::default() };
-    let rows: Vec<Tensor> = (0..prompts.size()[0])
-        .map(|row| {
-            let ids = Vec::<i64>::try_from(prompts.select(0, row)).unwrap();
-            let prompt = generator.read_ids(ids.into_iter().map(|id| u32::try_from(id).unwrap()).collect()).unwrap();
+    let options = GenerateOptions { tokens: new, sampling: Sampling::greedy(), ..GenerateOptions::default() };
+    let chosen: Vec<Tensor> = prompts
+        .iter()
+        .map(|ids| {
+            let prompt = generator.read_ids(ids.clone()).unwrap();
             let generated =
                 generator.continue_prompt(&prompt, &options, 0, &mut |_| ControlFlow::Continue(())).unwrap();
             Tensor::from_slice(&generated.tokens.iter().map(|token| i64::from(*token)).collect::<Vec<_>>())
         })
         .collect();
-    add("out.tokens", Tensor::stack(&rows, 0));
+    add("out.tokens", Tensor::stack(&chosen, 0));
     pairs
+}
+
+/// Ids `[rows, time]` as lists.
+fn rows(ids: &Tensor) -> Vec<Vec<u32>> {
+    let row = |row: i64| Vec::<i64>::try_from(ids.get(row)).unwrap().into_iter().map(|id| id as u32).collect();
+    (0..ids.size()[0]).map(row).collect()
+}
+
+/// Some columns of all rows.
+fn slices(rows: &[Vec<u32>], first: usize, count: usize) -> Vec<&[u32]> {
+    rows.iter().map(|row| &row[first..first + count]).collect()
 }
 
 /// Keys and values of each block, which are the first two tensors that its segment keeps.
 fn add_cache(case: &Case, session: &Session<'_>, io: &BTreeMap<String, Tensor>, add: &mut dyn FnMut(&str, Tensor)) {
     let layers = case.config["model"]["n_layers"].as_u64().unwrap() as usize;
     for layer in 0..layers {
-        let kept = &session.cache().segments[layer + 1];
         for (part, index) in [("k", 0), ("v", 1)] {
             let name = format!("out.cache.{layer}.{part}");
-            // A cache may keep room for what comes.
+            // A cache may keep room for what comes; it holds [time, heads, size], the reference [heads, time, size].
             let time = io[&name].size()[2];
             assert_eq!(session.length() as i64, time);
-            add(&name, kept[index].narrow(2, 0, time));
+            let of_row = |row: &Sequence| row.cache().segments[layer + 1][index].narrow(0, 0, time).transpose(0, 1);
+            add(&name, Tensor::stack(&session.rows().iter().map(of_row).collect::<Vec<_>>(), 0));
         }
     }
 }

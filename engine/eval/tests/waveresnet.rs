@@ -11,7 +11,7 @@ use psann_core::registry;
 use psann_eval::Network;
 use psann_eval::network::Session;
 use psann_eval::perplexity::{Rolling, document_nats};
-use psann_eval::scoring::{Request, log_likelihoods};
+use psann_eval::scoring::{Request, Sharing, score};
 // Linked for its registrations.
 use psann_plugins_nn as _;
 use serde_json::{Value, json};
@@ -70,7 +70,11 @@ fn continuations_of_a_shared_context_score_as_full_forwards_do() {
             .iter()
             .map(|continuation| Request { context: context.clone(), continuation: continuation.clone() })
             .collect();
-        let scores = log_likelihoods(network, &requests, 64).unwrap();
+        let scores = score(network, &[&requests], Sharing::Shared).unwrap().remove(0);
+        assert_eq!(score(network, &[&requests], Sharing::Alone).unwrap().remove(0), scores, "{name}");
+        let beside = [Request { context: ids(40, 3), continuation: ids(3, 5) }];
+        let both = score(network, &[&beside, &requests], Sharing::Shared).unwrap().remove(1);
+        assert_eq!(both, scores, "{name}: not a bit depends on what is computed beside it");
         for (score, continuation) in scores.iter().zip(&continuations) {
             let all = [context.as_slice(), continuation].concat();
             let expected = -of_full_logits(network, &all, context.len());
@@ -96,7 +100,7 @@ fn perplexity_is_that_of_full_logits_and_does_not_depend_on_the_batch() {
         }
         for batch in [2, 5] {
             for (found, expected) in nats(batch).iter().zip(&one) {
-                assert!((found - expected).abs() < 2e-5 * expected, "{name}, batch {batch}: {found} {expected}");
+                assert_eq!(found, expected, "{name}, batch {batch}");
             }
         }
     });
@@ -107,13 +111,12 @@ fn clones_of_a_session_do_not_write_into_each_others_cache() {
     with_each(|name, network| {
         let context = ids(9, 4);
         let mut session = Session::new(network);
-        let feed = |session: &mut Session<'_>, tokens: &[u32]| session.feed(&network.ids(&[tokens]).unwrap()).unwrap();
+        let feed = |session: &mut Session<'_>, tokens: &[u32]| session.feed(&[tokens]).unwrap();
         let _ = feed(&mut session, &context);
         let mut other = session.clone();
         let _ = feed(&mut other, &[1, 2, 3]);
         let found = feed(&mut session, &[7]);
         let expected = feed(&mut Session::new(network), &[context.as_slice(), &[7]].concat());
-        let off = (found - expected).abs().max().double_value(&[]);
-        assert!(off < 1e-4, "{name}: {off}");
+        assert!(found.equal(&expected), "{name}");
     });
 }

@@ -207,7 +207,7 @@ fn tables(case: &Case, io: &BTreeMap<String, Tensor>, add: &mut impl FnMut(Strin
         // [batch, heads, time, size] in the file.
         let x = &io[&format!("in.rope.{index}")];
         let (time, size) = (x.size()[2], x.size()[3]);
-        let positions = positions::positions(setting["offset"].as_i64().unwrap(), time, None, Device::Cpu);
+        let positions = positions::positions(time, None, Device::Cpu) + setting["offset"].as_i64().unwrap();
         let (cosine, sine) = positions::rotary(&positions, size, 10_000.0);
         for (name, kind) in [("f32", Kind::Float), ("bf16", Kind::BFloat16)] {
             let turned = psann_torch::rotary::rotate(&x.to_kind(kind).transpose(1, 2), &cosine, &sine).unwrap();
@@ -216,13 +216,13 @@ fn tables(case: &Case, io: &BTreeMap<String, Tensor>, add: &mut impl FnMut(Strin
     }
     let heads: Vec<i64> = case.config["alibi_heads"].as_array().unwrap().iter().filter_map(Value::as_i64).collect();
     for &count in &heads {
-        let slopes: Vec<f32> = positions::alibi_slopes(count).into_iter().map(|slope| slope as f32).collect();
-        add(format!("out.alibi_slopes.{count}"), Tensor::from_slice(&slopes));
+        add(format!("out.alibi_slopes.{count}"), positions::alibi_slopes(count, Device::Cpu));
     }
     let (past, queries) = (case.config["alibi_past"].as_i64().unwrap(), case.config["alibi_q"].as_i64().unwrap());
-    add("out.alibi_bias".into(), positions::alibi_bias(heads[heads.len() - 1], past, queries, Device::Cpu));
+    let bias = positions::alibi_bias(heads[heads.len() - 1], past + queries, Device::Cpu);
+    add("out.alibi_bias".into(), bias.narrow(1, past, queries));
     for (index, setting) in case.config["sinusoidal"].as_array().unwrap().iter().enumerate() {
-        let positions = positions::positions(0, setting[0].as_i64().unwrap(), None, Device::Cpu);
+        let positions = positions::positions(setting[0].as_i64().unwrap(), None, Device::Cpu);
         add(format!("out.sinusoidal.{index}"), positions::sinusoidal(&positions, setting[1].as_i64().unwrap()));
     }
 }

@@ -4,6 +4,7 @@
 
 use psann_core::initialise::initialise;
 use psann_core::model::{Cache, ForwardContext, ParameterSpec, logits};
+use psann_core::pass::{Pass, Past, Run};
 use psann_core::{Model, registry};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -74,32 +75,80 @@ fn the_reference_padding_sees_the_future_and_says_so() {
     let _ = after.narrow(1, 8, 4).fill_(1);
     let (before, after) = (full(model.as_ref(), &weights, &before), full(model.as_ref(), &weights, &after));
     assert!(distance(&before.narrow(1, 0, 8), &after.narrow(1, 0, 8)) > 1e-4);
-    let mut cache = Cache::new(model.segments().len());
-    let mut context = ForwardContext { cache: Some(&mut cache), ..ForwardContext::default() };
+    let mut pass = Pass::new(vec![Run { tokens: 0..3, past: Past::Nothing }], Vec::new()).unwrap();
+    let mut context = ForwardContext { pass: Some(&mut pass), ..ForwardContext::default() };
     let error = logits(model.as_ref(), &weights, &ids(1, 3), &mut context).unwrap_err();
     assert!(error.to_string().contains("cannot generate"), "{error}");
 }
 
+/// Logits of the runs of a pass; each run's ids come one behind the other.
+fn passed(model: &dyn Model, weights: &[Vec<Tensor>], ids: &[Tensor], pass: &mut Pass) -> Tensor {
+    let mut context = ForwardContext { pass: Some(pass), ..ForwardContext::default() };
+    let all = Tensor::cat(ids, 1);
+    let states = psann_core::model::hidden_states(model, weights, &all, &mut context).unwrap();
+    let last = &weights[weights.len() - 1];
+    let projection = model.project(last, &states).unwrap();
+    psann_torch::inference::linear(&projection.hidden, &last[projection.weight], None).unwrap()
+}
+
 #[test]
-fn steps_and_chunks_through_the_cache_give_the_logits_of_one_pass() {
+fn however_a_text_is_cut_and_packed_its_logits_are_those_of_one_pass_bit_for_bit() {
     let _no_gradients = tch::no_grad_guard();
     for changes in variants() {
         let model = model(&changes);
         let weights = weights(model.as_ref());
         // Longer than the cache's first allocation.
-        let ids = ids(2, 270);
-        let expected = full(model.as_ref(), &weights, &ids);
+        let (text, other) = (ids(1, 270), ids(1, 30));
+        let run = |tokens, past| Run { tokens, past };
+        let whole = |ids: &Tensor| {
+            let mut pass = Pass::new(vec![run(0..ids.size()[1], Past::Nothing)], Vec::new()).unwrap();
+            passed(model.as_ref(), &weights, &[ids.shallow_clone()], &mut pass)
+        };
+        let (expected, beside) = (whole(&text), whole(&other));
+        let off = distance(&expected, &full(model.as_ref(), &weights, &text));
+        assert!(off < 2e-5, "{changes}: off by {off}");
         for chunks in [vec![1; 20], vec![5, 1, 9, 240, 15], vec![256, 14]] {
-            let mut cache = Cache::new(model.segments().len());
-            let mut done = 0;
+            let (mut cache, mut done) = (Cache::new(model.segments().len()), 0);
             for chunk in chunks {
-                let mut context = ForwardContext { cache: Some(&mut cache), ..ForwardContext::default() };
-                let found = logits(model.as_ref(), &weights, &ids.narrow(1, done, chunk), &mut context).unwrap();
-                let off = distance(&found, &expected.narrow(1, done, chunk));
-                assert!(off < 2e-5, "{changes}: off by {off} at {done}+{chunk}");
+                let runs = vec![run(0..chunk, Past::Cache(0)), run(chunk..chunk + 30, Past::Nothing)];
+                let mut pass = Pass::new(runs, vec![cache]).unwrap();
+                let part = [text.narrow(1, done, chunk), other.shallow_clone()];
+                let found = passed(model.as_ref(), &weights, &part, &mut pass);
+                assert!(found.narrow(1, 0, chunk).equal(&expected.narrow(1, done, chunk)), "{changes}: {done}+{chunk}");
+                assert!(found.narrow(1, chunk, 30).equal(&beside), "{changes}: the other text at {done}+{chunk}");
+                cache = pass.caches.remove(0);
                 done += chunk;
+                assert_eq!(cache.length, done);
             }
-            assert_eq!(cache.length, done);
+        }
+    }
+}
+
+#[test]
+fn endings_share_a_beginning_bit_for_bit() {
+    let _no_gradients = tch::no_grad_guard();
+    for changes in variants() {
+        let model = model(&changes);
+        let weights = weights(model.as_ref());
+        let (beginning, endings) = (ids(1, 70), [ids(1, 9), ids(1, 1), ids(1, 23)]);
+        let run = |tokens, past| Run { tokens, past };
+        let runs = vec![
+            run(0..70, Past::Nothing),
+            run(70..79, Past::Run(0)),
+            run(79..80, Past::Run(0)),
+            run(80..103, Past::Run(0)),
+        ];
+        let mut pass = Pass::new(runs, Vec::new()).unwrap();
+        let all = [&beginning, &endings[0], &endings[1], &endings[2]].map(Tensor::shallow_clone);
+        let found = passed(model.as_ref(), &weights, &all, &mut pass);
+        let mut start = 70;
+        for ending in &endings {
+            let text = Tensor::cat(&[&beginning, ending], 1);
+            let (total, count) = (text.size()[1], ending.size()[1]);
+            let mut alone = Pass::new(vec![run(0..total, Past::Nothing)], Vec::new()).unwrap();
+            let expected = passed(model.as_ref(), &weights, &[text], &mut alone);
+            assert!(found.narrow(1, start, count).equal(&expected.narrow(1, 70, count)), "{changes}");
+            start += count;
         }
     }
 }
@@ -109,17 +158,15 @@ fn a_copied_cache_goes_its_own_way() {
     let _no_gradients = tch::no_grad_guard();
     let model = model(&json!({ "wave": { "mode": "interleave" } }));
     let weights = weights(model.as_ref());
-    let prompt = ids(1, 6);
-    let mut cache = Cache::new(model.segments().len());
-    let feed = |cache: &mut Cache, ids: &Tensor| {
-        let mut context = ForwardContext { cache: Some(cache), ..ForwardContext::default() };
-        logits(model.as_ref(), &weights, ids, &mut context).unwrap()
+    let feed = |cache: Cache, ids: &Tensor| {
+        let mut pass = Pass::new(vec![Run { tokens: 0..ids.size()[1], past: Past::Cache(0) }], vec![cache]).unwrap();
+        let found = passed(model.as_ref(), &weights, &[ids.shallow_clone()], &mut pass);
+        (found, pass.caches.remove(0))
     };
-    let _ = feed(&mut cache, &prompt);
-    let mut other = cache.clone();
-    let next = ids(1, 4);
-    let _ = feed(&mut other, &Tensor::zeros([1, 4], (Kind::Int64, Device::Cpu)));
-    let found = feed(&mut cache, &next);
+    let (prompt, next) = (ids(1, 6), ids(1, 4));
+    let (_, cache) = feed(Cache::new(model.segments().len()), &prompt);
+    let _ = feed(cache.clone(), &Tensor::zeros([1, 4], (Kind::Int64, Device::Cpu)));
+    let (found, _) = feed(cache, &next);
     let expected = full(model.as_ref(), &weights, &Tensor::cat(&[prompt, next], 1)).narrow(1, 6, 4);
     assert!(distance(&found, &expected) < 2e-5);
 }

@@ -125,7 +125,7 @@ impl<'a> Generator<'a> {
     pub fn read_ids(&self, ids: Vec<u32>) -> Result<Prompt<'a>> {
         let started = Instant::now();
         let mut session = Session::new(self.network);
-        let logits = last_row(&session.feed(&self.network.ids(&[&ids])?)?)?;
+        let logits = last_row(&session.feed(&[&ids])?)?;
         Ok(Prompt { session, ids, logits, prefill: started.elapsed() })
     }
 
@@ -167,7 +167,7 @@ impl<'a> Generator<'a> {
                 break;
             }
             if position + 1 < options.tokens {
-                logits = last_row(&session.feed(&self.network.ids(&[&[next]])?)?)?;
+                logits = last_row(&session.feed(&[&[next]])?)?;
             }
         }
         if matches!(finish, Finish::Length | Finish::EndOfText) {
@@ -342,7 +342,7 @@ mod tests {
         let generated = generator.generate("whale", &options).unwrap();
         let mut ids = bytes("whale");
         for token in &generated.tokens {
-            let mut logits = last_row(&Session::new(network).feed(&network.ids(&[&ids]).unwrap()).unwrap()).unwrap();
+            let mut logits = last_row(&Session::new(network).feed(&[&ids]).unwrap()).unwrap();
             logits[END as usize] = f32::NEG_INFINITY;
             assert_eq!(sampling::candidates(&logits, &Sampling::greedy()).unwrap()[0].id, *token);
             ids.push(*token);

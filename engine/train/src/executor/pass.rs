@@ -213,7 +213,7 @@ fn leaf(state: &Tensor) -> Tensor {
 
 /// What a segment is told in training.
 pub fn context(micro: &MicroBatch, dropout_key: Option<u64>) -> ForwardContext<'_> {
-    ForwardContext { cache: None, documents: micro.documents.as_ref(), dropout_key }
+    ForwardContext { pass: None, documents: micro.documents.as_ref(), dropout_key }
 }
 
 fn ignores_its_input(model: &dyn Model, segment: usize) -> Error {

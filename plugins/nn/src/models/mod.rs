@@ -1,3 +1,4 @@
 //! Networks.
 
+mod attention;
 pub mod waveresnet;

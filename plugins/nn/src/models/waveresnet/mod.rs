@@ -28,6 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 use psann_core::model::{Draw, Footprint, ForwardContext, Projection, SegmentSpec};
 use psann_core::{Error, Model, Result};
+use psann_torch::inference;
 use psann_torch::linear::embedding;
 use psann_torch::norm::rms_norm;
 use tch::{Device, Kind, Tensor};
@@ -44,29 +45,28 @@ pub struct WaveResNet {
     sizes: Sizes,
     segments: Vec<SegmentSpec>,
     layout: BlockLayout,
-    /// Tables of the last pass without documents: all blocks of a pass, and all passes of a training, share them.
-    tables: Mutex<Option<(PassKey, Pass)>>,
+    /// Tables of the last batch without documents: all blocks, and all batches of a training, share them.
+    tables: Mutex<Option<(TablesKey, Tables)>>,
 }
 
-/// What the tables of a pass depend on.
+/// What the tables of a batch depend on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct PassKey {
-    start: i64,
+struct TablesKey {
     time: i64,
     device: Device,
     kind: Kind,
 }
 
-/// Tables that every block of a pass uses.
+/// Tables that every block uses for a batch.
 #[derive(Debug)]
-struct Pass {
+struct Tables {
     /// Cosines and sines, with rotary positions.
     rotary: Option<(Tensor, Tensor)>,
     /// What attention may see: bool, or the ALiBi bias with −inf; `None` where plain causality says it.
     mask: Option<Tensor>,
 }
 
-impl Pass {
+impl Tables {
     fn shallow_clone(&self) -> Self {
         let rotary = self.rotary.as_ref().map(|(cosine, sine)| (cosine.shallow_clone(), sine.shallow_clone()));
         Self { rotary, mask: self.mask.as_ref().map(Tensor::shallow_clone) }
@@ -81,37 +81,32 @@ impl WaveResNet {
         Ok(Self { options, sizes, segments, layout, tables: Mutex::new(None) })
     }
 
-    fn pass(&self, context: &ForwardContext<'_>, time: i64, device: Device, kind: Kind) -> Pass {
-        let key = PassKey { start: context.start(), time, device, kind };
+    fn tables(&self, context: &ForwardContext<'_>, time: i64, device: Device, kind: Kind) -> Tables {
+        let key = TablesKey { time, device, kind };
         if let Some(documents) = context.documents {
-            return self.new_pass(key, Some(documents));
+            return self.new_tables(key, Some(documents));
         }
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         match &*tables {
-            Some((of, pass)) if *of == key => pass.shallow_clone(),
+            Some((of, tables)) if *of == key => tables.shallow_clone(),
             _ => {
-                let pass = self.new_pass(key, None);
-                *tables = Some((key, pass.shallow_clone()));
-                pass
+                let new = self.new_tables(key, None);
+                *tables = Some((key, new.shallow_clone()));
+                new
             }
         }
     }
 
-    fn new_pass(&self, key: PassKey, documents: Option<&Tensor>) -> Pass {
+    fn new_tables(&self, key: TablesKey, documents: Option<&Tensor>) -> Tables {
         let _no_gradients = tch::no_grad_guard();
-        let PassKey { start, time, device, kind } = key;
-        let Sizes { width, heads, .. } = self.sizes;
-        let rotary = (self.options.positional_encoding == PositionalEncoding::Rope).then(|| {
-            let positions = positions::positions(start, time, documents, device);
-            positions::rotary(&positions, width / heads, self.options.rope_theta)
-        });
+        let TablesKey { time, device, kind } = key;
+        let rotary = (self.options.positional_encoding == PositionalEncoding::Rope)
+            .then(|| self.rotary(&positions::positions(time, documents, device)));
         let alibi = self.options.positional_encoding == PositionalEncoding::Alibi;
-        // With earlier keys, plain causality would line the queries up with the first keys.
-        let needs_mask = alibi || documents.is_some() || (start > 0 && time > 1);
-        let mask = needs_mask.then(|| {
-            let visible = positions::visible(start, time, documents, device);
+        let mask = (alibi || documents.is_some()).then(|| {
+            let visible = positions::visible(time, documents, device);
             if alibi {
-                let bias = positions::alibi_bias(heads, start, time, device);
+                let bias = positions::alibi_bias(self.sizes.heads, time, device);
                 bias.masked_fill(&visible.logical_not(), f64::NEG_INFINITY).to_kind(kind)
             } else {
                 visible
@@ -123,15 +118,32 @@ impl WaveResNet {
             3 => mask.unsqueeze(0),
             _ => mask,
         });
-        Pass { rotary, mask }
+        Tables { rotary, mask }
     }
 
-    fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor> {
-        let embedded = embedding(&parameters[0], ids)?;
+    fn rotary(&self, positions: &Tensor) -> (Tensor, Tensor) {
+        positions::rotary(positions, self.sizes.width / self.sizes.heads, self.options.rope_theta)
+    }
+
+    fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &mut ForwardContext<'_>) -> Result<Tensor> {
+        let (embedded, positions) = match &mut context.pass {
+            Some(pass) => {
+                let positions = pass.positions(ids.device());
+                pass.tables = match self.options.positional_encoding {
+                    PositionalEncoding::Rope => <[Tensor; 2]>::from(self.rotary(&positions)).into(),
+                    PositionalEncoding::Alibi => vec![positions::alibi_slopes(self.sizes.heads, ids.device())],
+                    PositionalEncoding::Sinusoidal => Vec::new(),
+                };
+                (inference::embedding(&parameters[0], ids)?, positions)
+            }
+            None => {
+                let positions = positions::positions(ids.size()[1], context.documents, ids.device());
+                (embedding(&parameters[0], ids)?, positions)
+            }
+        };
         if self.options.positional_encoding != PositionalEncoding::Sinusoidal {
             return Ok(embedded);
         }
-        let positions = positions::positions(context.start(), ids.size()[1], context.documents, ids.device());
         let table = positions::sinusoidal(&positions, self.sizes.width).to_kind(embedded.kind());
         Ok(embedded + table)
     }
@@ -159,8 +171,11 @@ impl Model for WaveResNet {
         let width = self.sizes.width;
         match input.size().as_slice() {
             [_, time, found] if *found == width => {
-                let pass = self.pass(context, *time, input.device(), input.kind());
-                self.block(segment, parameters, input, context, &pass)
+                if context.pass.is_some() {
+                    return self.block(segment, parameters, input, context, None);
+                }
+                let tables = self.tables(context, *time, input.device(), input.kind());
+                self.block(segment, parameters, input, context, Some(&tables))
             }
             shape => Err(Error::new(format!("a block takes [batch, time, {width}], not {shape:?}"))),
         }

@@ -2,10 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// Positions 0, 1, … of ids that start at `start`: int64 `[time]`; with document numbers `[batch, time]`, positions that
-/// restart at each document: `[batch, time]`.
-pub fn positions(start: i64, time: i64, documents: Option<&Tensor>, device: Device) -> Tensor {
-    let plain = Tensor::arange_start(start, start + time, (Kind::Int64, device));
+/// Positions 0, 1, … of ids: int64 `[time]`; with document numbers `[batch, time]`, positions that restart at each
+/// document: `[batch, time]`.
+pub fn positions(time: i64, documents: Option<&Tensor>, device: Device) -> Tensor {
+    let plain = Tensor::arange(time, (Kind::Int64, device));
     let Some(documents) = documents else { return plain };
     // The start of a document is where its number changes; the running maximum of starts is the document's own.
     let changes = documents.narrow(1, 1, time - 1).not_equal_tensor(&documents.narrow(1, 0, time - 1));
@@ -36,8 +36,13 @@ pub fn sinusoidal(positions: &Tensor, width: i64) -> Tensor {
     Tensor::stack(&[angles.sin(), angles.cos()], -1).reshape(shape)
 }
 
-/// Slopes of the ALiBi bias, one per head.
-pub fn alibi_slopes(heads: i64) -> Vec<f64> {
+/// Slopes of the ALiBi bias, one per head: fp32 `[heads]`.
+pub fn alibi_slopes(heads: i64, device: Device) -> Tensor {
+    let slopes: Vec<f32> = slopes(heads).into_iter().map(|slope| slope as f32).collect();
+    Tensor::from_slice(&slopes).to_device(device)
+}
+
+fn slopes(heads: i64) -> Vec<f64> {
     let base = |count: i64| 2.0_f64.powf(-(2.0_f64.powf(-((count as f64).log2() - 3.0))));
     let whole = 1_i64 << heads.max(1).ilog2();
     let mut slopes: Vec<f64> = (1..=whole).map(|power| base(whole).powi(power as i32)).collect();
@@ -46,18 +51,16 @@ pub fn alibi_slopes(heads: i64) -> Vec<f64> {
     slopes
 }
 
-/// The ALiBi bias `[heads, queries, keys]`: −slope · distance back; queries start at `start`, keys at 0.
-pub fn alibi_bias(heads: i64, start: i64, queries: i64, device: Device) -> Tensor {
-    let query = Tensor::arange_start(start, start + queries, (Kind::Float, device)).unsqueeze(-1);
-    let key = Tensor::arange(start + queries, (Kind::Float, device));
-    let distance = (query - key).clamp_min(0.0);
-    let slopes: Vec<f32> = alibi_slopes(heads).into_iter().map(|slope| slope as f32).collect();
-    Tensor::from_slice(&slopes).to_device(device).view([heads, 1, 1]) * -distance
+/// The ALiBi bias `[heads, time, time]`: −slope · distance back.
+pub fn alibi_bias(heads: i64, time: i64, device: Device) -> Tensor {
+    let positions = Tensor::arange(time, (Kind::Float, device));
+    let distance = (positions.unsqueeze(-1) - positions).clamp_min(0.0);
+    alibi_slopes(heads, device).view([heads, 1, 1]) * -distance
 }
 
-/// Whether a query may look at a key: bool `[queries, keys]`, or `[batch, 1, queries, keys]` with documents kept apart.
-pub fn visible(start: i64, queries: i64, documents: Option<&Tensor>, device: Device) -> Tensor {
-    let causal = Tensor::ones([queries, start + queries], (Kind::Bool, device)).tril(start);
+/// Whether a query may look at a key: bool `[time, time]`, or `[batch, 1, time, time]` with documents kept apart.
+pub fn visible(time: i64, documents: Option<&Tensor>, device: Device) -> Tensor {
+    let causal = Tensor::ones([time, time], (Kind::Bool, device)).tril(0);
     match documents {
         None => causal,
         Some(documents) => {
@@ -74,14 +77,14 @@ mod tests {
     #[test]
     fn positions_restart_at_each_document() {
         let documents = Tensor::from_slice2(&[[0_i64, 0, 1, 1, 1], [3, 4, 4, 4, 9]]);
-        let found = positions(0, 5, Some(&documents), Device::Cpu);
+        let found = positions(5, Some(&documents), Device::Cpu);
         assert!(found.equal(&Tensor::from_slice2(&[[0_i64, 1, 0, 1, 2], [0, 0, 1, 2, 0]])));
-        assert!(positions(7, 2, None, Device::Cpu).equal(&Tensor::from_slice(&[7_i64, 8])));
+        assert!(positions(2, None, Device::Cpu).equal(&Tensor::from_slice(&[0_i64, 1])));
     }
 
     #[test]
     fn slopes_of_a_number_of_heads_that_is_no_power_of_two() {
         let expected = [0.25, 0.0625, 1.0 / 64.0, 1.0 / 256.0, 0.5, 0.125];
-        assert!(alibi_slopes(6).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12));
+        assert!(slopes(6).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12));
     }
 }
