@@ -20,7 +20,7 @@ pub enum Command {
     Recipe(RecipeArgs),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
-    /// Exchange models with the Python reference (psannlm)
+    /// Exchange models with the Python reference (psannlm) and Hugging Face
     #[command(subcommand)]
     Model(ModelCommand),
     /// Look into a prepared corpus
@@ -115,28 +115,58 @@ pub struct GenerateArgs {
 /// `psann model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Make a saved model of a file of psannlm: a model, a trainer's checkpoint or a state dict
+    /// Make a saved model of a Hugging Face folder, or of a file of psannlm: a model, a trainer's checkpoint or a state
+    /// dict
     Import(ModelImportArgs),
-    /// Write a trained model as a file that psannlm 2.0.1 loads
-    Export {
-        /// A run's folder (`runs/quickstart`) or a saved model's
-        #[arg(value_name = "RUN")]
-        run: PathBuf,
-        /// The file to write, `NAME.pt`
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Write a trained model as a file that psannlm 2.0.1 loads, or as a Hugging Face folder
+    Export(ModelExportArgs),
+}
+
+/// `psann model export`.
+#[derive(Debug, Args)]
+pub struct ModelExportArgs {
+    /// A run's folder (`runs/quickstart`) or a saved model's
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The file to write, `NAME.pt`, or the folder
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, value_name = "NAME", default_value = "psannlm")]
+    pub format: ExportFormat,
+    /// Dtype of the weights in a Hugging Face folder
+    #[arg(long, value_enum, value_name = "NAME", default_value = "fp32")]
+    pub dtype: ExportDtype,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `psann model export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A file that psannlm 2.0.1 loads, of `model/waveresnet`
+    Psannlm,
+    /// A folder that transformers loads, of `model/llama`
+    #[value(name = "huggingface", alias = "hf")]
+    HuggingFace,
+}
+
+/// Dtypes of written weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportDtype {
+    /// 32-bit floating point
+    Fp32,
+    /// bfloat16
+    Bf16,
 }
 
 /// `psann model import`.
 #[derive(Debug, Args)]
 pub struct ModelImportArgs {
-    /// The file; nothing in it is executed
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The file or the Hugging Face folder; nothing in it is executed
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
     /// The folder to make; `psann generate` and recipes take it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,

@@ -13,6 +13,7 @@ mod end_to_end {
     mod plans;
     mod plugins;
     mod ranks;
+    mod real_model;
     mod repl;
     mod resume;
     mod runs;

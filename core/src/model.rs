@@ -122,7 +122,8 @@ pub struct Footprint {
 pub struct Projection {
     /// Final hidden states `[batch, time, width]`.
     pub hidden: Tensor,
-    /// Index of the vocabulary matrix `[vocabulary, width]` among the segment's parameters; logits = hidden · weightᵀ.
+    /// Index of the vocabulary matrix `[vocabulary, width]` among the parameters that [`Model::project`] was handed;
+    /// logits = hidden · weightᵀ.
     pub weight: usize,
 }
 
@@ -147,7 +148,15 @@ pub trait Model: Send + Sync {
     ) -> Result<Tensor>;
 
     /// Computes the last segment up to the vocabulary matrix.
+    ///
+    /// `parameters` are the segment's own, and behind them the one that [`Model::tied_vocabulary`] names.
     fn project(&self, parameters: &[Tensor], input: &Tensor) -> Result<Projection>;
+
+    /// Where the vocabulary matrix is, when it is a parameter of an earlier segment: (segment, parameter). It then exists
+    /// once, in that segment, and its gradient is the sum of what both uses give.
+    fn tied_vocabulary(&self) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Whether the backward pass of `segment` reads the values of its parameters. An embedding's does not: its weights
     /// need not come back, and computing it again would save nothing.
@@ -183,10 +192,27 @@ pub fn logits(
     ids: &Tensor,
     context: &mut ForwardContext<'_>,
 ) -> Result<Tensor> {
-    let hidden = hidden_states(model, parameters, ids, context)?;
+    let states = hidden_states(model, parameters, ids, context)?;
+    let (hidden, weight) = project(model, parameters, &states)?;
+    Ok(hidden.matmul(&weight.tr()))
+}
+
+/// Runs the last segment on what [`hidden_states`] gave: final hidden states `[batch, time, width]`, and the vocabulary
+/// matrix, wherever it is.
+///
+/// `parameters` holds one list per segment.
+pub fn project<'a>(model: &dyn Model, parameters: &'a [Vec<Tensor>], states: &Tensor) -> Result<(Tensor, &'a Tensor)> {
     let last = parameters.last().ok_or_else(|| Error::new("a model has no segments"))?;
-    let projection = model.project(last, &hidden)?;
-    Ok(projection.hidden.matmul(&last[projection.weight].tr()))
+    let tied = model.tied_vocabulary().map(|(segment, parameter)| &parameters[segment][parameter]);
+    let projection = match tied {
+        Some(tied) => {
+            let all: Vec<Tensor> = last.iter().chain([tied]).map(Tensor::shallow_clone).collect();
+            model.project(&all, states)?
+        }
+        None => model.project(last, states)?,
+    };
+    let weight = last.iter().chain(tied).nth(projection.weight);
+    Ok((projection.hidden, weight.ok_or_else(|| Error::new("a model names no vocabulary matrix"))?))
 }
 
 /// Runs all segments but the last: int64 ids `[batch, time]` to hidden states `[batch, time, width]`.

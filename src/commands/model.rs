@@ -1,12 +1,15 @@
-//! `psann model import` and `psann model export`: models from and for the Python reference.
+//! `psann model import` and `psann model export`: models from and for the Python reference and Hugging Face's folders.
 
 use clap::ValueEnum;
 use psann_core::{Error, Result};
 use psann_data::tokenizer;
+use psann_train::export::SaveOptions;
+use psann_train::hugging_face;
+use psann_train::options::Precision;
 use psann_train::reference::{self, ReadOptions};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{ModelCommand, ModelImportArgs};
+use crate::cli::{ExportDtype, ExportFormat, ModelCommand, ModelExportArgs, ModelImportArgs};
 use crate::display::{self, Failure, bytes, count};
 use crate::run;
 
@@ -14,25 +17,53 @@ use crate::run;
 pub fn execute(command: &ModelCommand) -> Result<(), Failure> {
     match command {
         ModelCommand::Import(args) => import(args),
-        ModelCommand::Export { run, file, json } => {
-            let (model, tokenizer) = run::locate(run)?;
-            let tokenizer = tokenizer.map(|folder| run::tokenizer_files(&folder)).transpose()?;
-            let report = reference::export(&model, file, tokenizer.as_ref())?;
-            let text = format!(
-                "{} parameters · {} · {}",
-                count(report.parameters as f64),
-                bytes(report.bytes as f64),
-                report.path.display()
-            );
-            display::result(&if *json { json!(report).to_string() } else { text });
-            Ok(())
-        }
+        ModelCommand::Export(args) => export(args),
     }
 }
 
+fn export(args: &ModelExportArgs) -> Result<(), Failure> {
+    let (model, tokenizer) = run::locate(&args.run)?;
+    let report = match args.format {
+        ExportFormat::Psannlm => {
+            if args.dtype != ExportDtype::Fp32 {
+                return Err(Error::usage("psannlm's files hold fp32 weights").hint("leave `--dtype` out").into());
+            }
+            let tokenizer = tokenizer.map(|folder| run::tokenizer_files(&folder)).transpose()?;
+            reference::export(&model, &args.path, tokenizer.as_ref())?
+        }
+        ExportFormat::HuggingFace => {
+            let tokenizer = tokenizer.map(|folder| run::tokenizer_folder(&folder)).transpose()?;
+            let dtype = match args.dtype {
+                ExportDtype::Fp32 => Precision::Fp32,
+                ExportDtype::Bf16 => Precision::Bf16,
+            };
+            let options = SaveOptions { dtype, ..SaveOptions::default() };
+            hugging_face::export(&model, &args.path, tokenizer.as_ref(), &options)?
+        }
+    };
+    let text = format!(
+        "{} parameters · {} · {}",
+        count(report.parameters as f64),
+        bytes(report.bytes as f64),
+        report.path.display()
+    );
+    display::result(&if args.json { json!(report).to_string() } else { text });
+    Ok(())
+}
+
 fn import(args: &ModelImportArgs) -> Result<(), Failure> {
-    let options = ReadOptions { model: given(args)?, optimizer: false };
-    let report = reference::import(&args.file, &args.directory, tokenizer::FILES, &options)?;
+    let given = given(args)?;
+    let report = if args.path.is_dir() {
+        if !given.is_empty() {
+            return Err(Error::usage("a Hugging Face folder says itself what its model is like")
+                .hint("leave `--heads`, `--positions` and `--set` out")
+                .into());
+        }
+        hugging_face::import(&args.path, &args.directory)?
+    } else {
+        let options = ReadOptions { model: given, optimizer: false };
+        reference::import(&args.path, &args.directory, tokenizer::FILES, &options)?
+    };
     let mut text = format!("{} · {} parameters", report.layout, count(report.parameters as f64));
     if report.step > 0 {
         text.push_str(&format!(" · step {}", report.step));

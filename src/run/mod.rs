@@ -19,7 +19,7 @@ use psann_train::ranks::Ranks;
 use serde_json::Value;
 
 pub use directory::RunDirectory;
-pub use stages::tokenizer_files;
+pub use stages::{tokenizer_files, tokenizer_folder};
 pub use trained::{Trained, locate};
 
 use fingerprint::Fingerprint;

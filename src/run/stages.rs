@@ -13,6 +13,7 @@ use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
 use psann_train::export::Format;
+use psann_train::hugging_face::{self, TokenizerFolder};
 use psann_train::ranks::Ranks;
 use psann_train::reference::{self, TokenizerFiles};
 use psann_train::{Job, PretrainOptions};
@@ -253,6 +254,10 @@ fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let model = context.input("pretrain")?;
     let report = match options.format {
         Format::Safetensors => psann_train::export::save(&model, &destination, &files, &options)?,
+        Format::HuggingFace => {
+            let tokenizer = tokenizer_folder(&tokenizer)?;
+            hugging_face::export(&model, &destination, Some(&tokenizer), &options)?
+        }
         Format::Psannlm => {
             std::fs::create_dir_all(&destination)
                 .map_err(|e| Error::new(format!("cannot make `{}`", destination.display())).because(e))?;
@@ -261,6 +266,16 @@ fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     };
     let summary = format!("{} · {}", report.path.display(), crate::display::bytes(report.bytes as f64));
     Ok(Outcome { summary, text: String::new(), report: to_json(&report)? })
+}
+
+/// The tokenizer in `folder`, as folders of Hugging Face need it.
+pub fn tokenizer_folder(folder: &Path) -> Result<TokenizerFolder> {
+    let tokenizer = tokenizer::open(folder)?;
+    let special = tokenizer.special();
+    let named = serde_json::from_str(&tokenizer.special_json())
+        .map_err(|e| Error::new("cannot list the special tokens").because(e))?;
+    let files = hugging_face::tokenizer_files(folder);
+    Ok(TokenizerFolder { files, bos: special.bos, eos: special.eos, pad: special.pad, named })
 }
 
 /// The tokenizer in `folder`, as the reference's files carry it.

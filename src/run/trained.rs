@@ -1,4 +1,5 @@
-//! A trained model with its tokenizer, found from what a user names: a run, one of its stages, or a saved model.
+//! A trained model with its tokenizer, found from what a user names: a run, one of its stages, a saved model, or a folder
+//! of Hugging Face.
 
 use std::path::{Path, PathBuf};
 

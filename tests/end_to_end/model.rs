@@ -1,4 +1,4 @@
-//! Models from and for the Python reference, by way of the command line.
+//! Models from and for the Python reference and Hugging Face, by way of the command line.
 
 use std::fs;
 use std::path::PathBuf;
@@ -93,4 +93,106 @@ fn a_run_is_exported_by_its_recipe_and_by_hand_to_the_same_bytes() {
     scratch.ok(&["model", "import", "by-hand.pt", "back"]);
     let generate = |model: &str| scratch.ok(&["generate", model, "--prompt", "The sea", "--tokens", "12"]);
     assert_eq!(generate("back"), generate("runs/tiny"));
+}
+
+/// A folder of Hugging Face: a tiny Llama with a tokenizer of letters.
+fn hugging_face(scratch: &Scratch, name: &str, case: &str) {
+    for file in ["config.json", "model.safetensors"] {
+        let bytes = fs::read(psann_golden::set_directory("llama").join(case).join(file)).unwrap();
+        fs::create_dir_all(scratch.path().join(name)).unwrap();
+        fs::write(scratch.path().join(name).join(file), bytes).unwrap();
+    }
+    let special = ["<unk>", "<s>", "</s>", "<pad>"];
+    let letters = ('a'..='z').chain([' ', '.', '\n']).map(String::from);
+    let vocabulary: Vec<String> = special.map(String::from).into_iter().chain(letters).collect();
+    let ids: serde_json::Map<String, Value> =
+        vocabulary.into_iter().enumerate().map(|(id, word)| (word, id.into())).collect();
+    let added = special.iter().enumerate().map(|(id, word)| {
+        json!({ "id": id, "content": word, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true })
+    });
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
+        "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": { "type": "Fuse" },
+        "model": { "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": ids, "merges": [] },
+    });
+    scratch.write(&format!("{name}/tokenizer.json"), &tokenizer.to_string());
+    let about = json!({ "bos_token": "<s>", "eos_token": { "content": "</s>" }, "pad_token": "<pad>",
+        "chat_template": "{{ messages[0].content }}", "tokenizer_class": "PreTrainedTokenizerFast" });
+    scratch.write(&format!("{name}/tokenizer_config.json"), &about.to_string());
+}
+
+fn said_by(scratch: &Scratch, model: &str) -> String {
+    scratch.ok(&["generate", model, "--prompt", "the sea", "--temperature", "0", "--tokens", "12"])
+}
+
+#[test]
+fn a_hugging_face_folder_talks_as_it_is_imported_and_written_again_to_the_bit() {
+    let scratch = Scratch::new();
+    for case in ["plain", "tied", "llama3_tied"] {
+        let (fetched, imported, written) = (format!("{case}-hf"), format!("{case}-in"), format!("{case}-out"));
+        hugging_face(&scratch, &fetched, case);
+        let said = scratch.ok(&["model", "import", &fetched, &imported]);
+        assert!(said.contains("a folder of Hugging Face") && said.contains("with its tokenizer"), "{said}");
+        let dtype = if case == "llama3_tied" { "bf16" } else { "fp32" };
+        scratch.ok(&["model", "export", &imported, &written, "--format", "huggingface", "--dtype", dtype]);
+        let text = said_by(&scratch, &fetched);
+        assert!(text.starts_with("the sea"), "{text}");
+        assert_eq!(said_by(&scratch, &imported), text);
+        assert_eq!(said_by(&scratch, &written), text);
+        let path = |name: &str| scratch.path().join(name);
+        assert_eq!(weights(&path(&written)), weights(&path(&fetched)));
+        for file in ["tokenizer.json", "tokenizer_config.json"] {
+            assert_eq!(fs::read(path(&written).join(file)).unwrap(), fs::read(path(&fetched).join(file)).unwrap());
+        }
+        let config: Value = serde_json::from_slice(&fs::read(path(&written).join("config.json")).unwrap()).unwrap();
+        assert_eq!((&config["bos_token_id"], &config["eos_token_id"]), (&json!(1), &json!(2)));
+        assert_eq!(config["tie_word_embeddings"], json!(case != "plain"));
+    }
+}
+
+#[test]
+fn what_does_not_go_with_hugging_face_is_said() {
+    let scratch = Scratch::new();
+    hugging_face(&scratch, "hf", "plain");
+    let refused = |arguments: &[&str]| {
+        let ended = scratch.run(arguments);
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        ended.err
+    };
+    insta::assert_snapshot!(refused(&["model", "import", "hf", "in", "--heads", "4"]), @r"
+    error: a Hugging Face folder says itself what its model is like
+      hint: leave `--heads`, `--positions` and `--set` out
+    ");
+    scratch.ok(&["model", "import", &fixture("model_v2_simple.pt"), "wave"]);
+    insta::assert_snapshot!(refused(&["model", "export", "wave", "out", "--format", "huggingface"]), @r"
+    error: `model/waveresnet` has no counterpart among Hugging Face's models
+      hint: `model/llama` has; save others as `safetensors` or `psannlm`
+    ");
+    insta::assert_snapshot!(refused(&["model", "export", "hf", "out.pt"]), @"error: the reference has no model like `llama`");
+    insta::assert_snapshot!(refused(&["model", "export", "hf", "hf", "--format", "huggingface"]), @r"
+    error: `hf` cannot be written onto itself
+      hint: name another folder
+    ");
+    assert!(!scratch.path().join("out").exists());
+}
+
+#[test]
+fn a_llama_is_trained_by_a_recipe_and_saved_for_hugging_face() {
+    let scratch = Scratch::with_tiny_recipe();
+    let recipe = TINY
+        .replace("model::waveresnet(#{ ", "model::llama(#{ n_kv_heads: 1, tie_embeddings: true, ")
+        .replace(".save()", r#".save("out", #{ format: "huggingface" })"#);
+    scratch.write("tiny.rhai", &recipe);
+    scratch.ok(&["recipe", "tiny.rhai"]);
+    let generate = |model: &str| scratch.ok(&["generate", model, "--prompt", "The sea", "--tokens", "12"]);
+    assert_eq!(generate("out"), generate("runs/tiny"));
+    let about: Value =
+        serde_json::from_slice(&fs::read(scratch.path().join("out/tokenizer_config.json")).unwrap()).unwrap();
+    assert_eq!(about["tokenizer_class"], json!("PreTrainedTokenizerFast"));
+    scratch.ok(&["model", "export", "runs/tiny", "by-hand", "--format", "hf"]);
+    let bytes = |folder: &str| fs::read(scratch.path().join(folder).join("model.safetensors")).unwrap();
+    assert_eq!(bytes("by-hand"), bytes("out"));
 }

@@ -31,9 +31,11 @@ struct RowKernels {
   void (*rms_backward)(const Element* x, const float* scale, const float* inverse, const Element* output_gradient,
                        Element* x_gradient, float* scale_gradient, int64_t rows, int64_t width);
   // x: rows of [heads, size] with strides in elements; tables [positions, size / 2], `table_rows` of them: row r uses
-  // table row r % table_rows. `direction` is 1 forward, -1 backward. y is contiguous.
+  // table row r % table_rows. `direction` is 1 forward, -1 backward. With `halves` feature i turns with i + size / 2, else
+  // 2i with 2i + 1. y is contiguous.
   void (*rotate)(const Element* x, int64_t row_stride, int64_t head_stride, const float* cosine, const float* sine,
-                 int64_t table_rows, float direction, Element* y, int64_t rows, int64_t heads, int64_t size);
+                 int64_t table_rows, float direction, bool halves, Element* y, int64_t rows, int64_t heads,
+                 int64_t size);
   // In place: logits [rows, classes] become the gradient of scale * sum of losses; losses [rows] without smoothing,
   // smooth [rows] the loss with it. Rows with a negative label become zero. `gradient` false leaves the logits undefined.
   void (*cross_entropy)(Element* logits, const int64_t* labels, float smoothing, float scale, bool gradient, float* losses,

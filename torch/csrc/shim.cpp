@@ -93,7 +93,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 // ---- rotary positions --------------------------------------------------------------------------------------------
 
 // x [batch, time, heads, size]; tables [time, size / 2] or [batch, time, size / 2], fp32.
-Tensor rotated(const Tensor& x, const Tensor& cosine, const Tensor& sine, double direction) {
+Tensor rotated(const Tensor& x, const Tensor& cosine, const Tensor& sine, bool halves, double direction) {
   const int64_t batch = x.size(0), time = x.size(1), heads = x.size(2), size = x.size(3);
   const bool rows_line_up = x.stride(3) == 1 && (batch == 1 || x.stride(0) == time * x.stride(1));
   if (fused_rows(x) && rows_line_up) {
@@ -101,28 +101,35 @@ Tensor rotated(const Tensor& x, const Tensor& cosine, const Tensor& sine, double
     with_element(x, [&]<typename Element>(Element) {
       row_kernels<Element>().rotate(x.const_data_ptr<Element>(), x.stride(1), x.stride(2),
                                     cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(),
-                                    cosine.numel() / (size / 2), static_cast<float>(direction),
+                                    cosine.numel() / (size / 2), static_cast<float>(direction), halves,
                                     y.mutable_data_ptr<Element>(), batch * time, heads, size);
     });
     return y;
   }
   // The reference casts the tables to the dtype of x and rotates in that dtype.
   const Tensor c = cosine.to(x.scalar_type()).unsqueeze(-2), s = (sine * direction).to(x.scalar_type()).unsqueeze(-2);
+  if (halves) {
+    const Tensor first = x.narrow(-1, 0, size / 2), second = x.narrow(-1, size / 2, size / 2);
+    return at::cat({first * c - second * s, second * c + first * s}, -1);
+  }
   const Tensor pairs = x.reshape({batch, time, heads, size / 2, 2});
   const Tensor even = pairs.select(-1, 0), odd = pairs.select(-1, 1);
   return at::stack({even * c - odd * s, odd * c + even * s}, -1).reshape(x.sizes());
 }
 
 struct Rotate : torch::autograd::Function<Rotate> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cosine, const Tensor& sine,
+                        bool halves) {
     context->save_for_backward({cosine, sine});
+    context->saved_data["halves"] = halves;
     at::AutoDispatchBelowADInplaceOrView below;
-    return rotated(x, cosine, sine, 1);
+    return rotated(x, cosine, sine, halves, 1);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    return {rotated(gradients[0], saved[0], saved[1], -1), Tensor(), Tensor()};
+    const bool halves = context->saved_data["halves"].toBool();
+    return {rotated(gradients[0], saved[0], saved[1], halves, -1), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -163,8 +170,8 @@ int psann_rms_norm(const Tensor* x, const Tensor* scale, double eps, Tensor** re
   return psann::guarded([&] { *result = psann::owned(psann::RmsNorm::apply(*x, *scale, eps)); });
 }
 
-int psann_rotate(const Tensor* x, const Tensor* cosine, const Tensor* sine, Tensor** result) {
-  return psann::guarded([&] { *result = psann::owned(psann::Rotate::apply(*x, *cosine, *sine)); });
+int psann_rotate(const Tensor* x, const Tensor* cosine, const Tensor* sine, int halves, Tensor** result) {
+  return psann::guarded([&] { *result = psann::owned(psann::Rotate::apply(*x, *cosine, *sine, halves != 0)); });
 }
 
 // The memory of a contiguous CPU tensor, for writing it to a file without a copy.

@@ -40,7 +40,8 @@ unsafe extern "C" {
         result: *mut *mut Raw,
     ) -> c_int;
     fn psann_rms_norm(x: *const Raw, scale: *const Raw, eps: f64, result: *mut *mut Raw) -> c_int;
-    fn psann_rotate(x: *const Raw, cosine: *const Raw, sine: *const Raw, result: *mut *mut Raw) -> c_int;
+    fn psann_rotate(x: *const Raw, cosine: *const Raw, sine: *const Raw, halves: c_int, result: *mut *mut Raw)
+    -> c_int;
     fn psann_linear(x: *const Raw, weight: *const Raw, bias: *const Raw, result: *mut *mut Raw) -> c_int;
     fn psann_embedding(weight: *const Raw, ids: *const Raw, result: *mut *mut Raw) -> c_int;
     fn psann_scaled_add(x: *const Raw, alpha: *const Raw, m: *const Raw, result: *mut *mut Raw) -> c_int;
@@ -171,11 +172,11 @@ pub fn rms_norm(x: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
     made(status, result)
 }
 
-/// See [`crate::rotary::rotate`].
-pub fn rotate(x: &Tensor, cosine: &Tensor, sine: &Tensor) -> Result<Tensor> {
+/// See [`crate::rotary`].
+pub fn rotate(x: &Tensor, cosine: &Tensor, sine: &Tensor, halves: bool) -> Result<Tensor> {
     let mut result = std::ptr::null_mut();
     // SAFETY: live tensors borrowed for the call.
-    let status = unsafe { psann_rotate(x.as_ptr(), cosine.as_ptr(), sine.as_ptr(), &raw mut result) };
+    let status = unsafe { psann_rotate(x.as_ptr(), cosine.as_ptr(), sine.as_ptr(), halves.into(), &raw mut result) };
     made(status, result)
 }
 

@@ -1,14 +1,24 @@
-//! Rotary positions with interleaved pairs: features 2i and 2i+1 of a head turn by the position times frequency i.
+//! Rotary positions: two features of a head turn by the position times a frequency. Models differ in which two.
 
 use psann_core::{Error, Result};
 use tch::{Kind, Tensor};
 
 use crate::ffi;
 
-/// Rotates x `[batch, time, heads, size]` by tables `[time, size / 2]` or `[batch, time, size / 2]`, fp32 and contiguous.
+/// Rotates x `[batch, time, heads, size]` by tables `[time, size / 2]` or `[batch, time, size / 2]`, fp32 and contiguous;
+/// features 2i and 2i + 1 turn with frequency i.
 ///
 /// Differentiable in x; the backward pass is the opposite rotation and keeps the tables only.
 pub fn rotate(x: &Tensor, cosine: &Tensor, sine: &Tensor) -> Result<Tensor> {
+    rotated(x, cosine, sine, false)
+}
+
+/// Like [`rotate`], but features i and i + size / 2 turn with frequency i, as in Llama and its relatives.
+pub fn rotate_halves(x: &Tensor, cosine: &Tensor, sine: &Tensor) -> Result<Tensor> {
+    rotated(x, cosine, sine, true)
+}
+
+fn rotated(x: &Tensor, cosine: &Tensor, sine: &Tensor, halves: bool) -> Result<Tensor> {
     let size = x.size();
     let fits = match (size.as_slice(), cosine.size().as_slice()) {
         ([_, time, _, width], [rows, half]) => rows == time && half * 2 == *width,
@@ -22,14 +32,14 @@ pub fn rotate(x: &Tensor, cosine: &Tensor, sine: &Tensor) -> Result<Tensor> {
             sine.size()
         )));
     }
-    ffi::rotate(x, &cosine.contiguous(), &sine.contiguous())
+    ffi::rotate(x, &cosine.contiguous(), &sine.contiguous(), halves)
 }
 
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind, Tensor};
 
-    use super::rotate;
+    use super::{rotate, rotate_halves};
     use crate::autograd::gradients;
 
     #[test]
@@ -61,6 +71,27 @@ mod tests {
         assert!(close(rotate(&x, &angles.cos(), &angles.sin()).unwrap()));
         assert!(close(rotate(&x, &each.cos(), &each.sin()).unwrap()));
         assert!(close(rotate(&x.to_kind(Kind::Double), &angles.cos(), &angles.sin()).unwrap()));
+    }
+
+    #[test]
+    fn halves_turn_as_the_same_pairs_put_side_by_side() {
+        tch::manual_seed(5);
+        let (batch, time, heads, size) = (2, 3, 2, 8);
+        let apart = |x: &Tensor| x.view([batch, time, heads, size / 2, 2]).transpose(-1, -2).reshape(x.size());
+        let x = Tensor::randn([batch, time, heads, size], (Kind::Float, Device::Cpu));
+        let angles = Tensor::randn([time, size / 2], (Kind::Float, Device::Cpu));
+        let (cosine, sine) = (angles.cos() * 1.1, angles.sin() * 1.1);
+        for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-6), (Kind::BFloat16, 0.02)] {
+            let x = x.to_kind(kind);
+            let leaf = apart(&x).set_requires_grad(true);
+            let y = rotate_halves(&leaf, &cosine, &sine).unwrap();
+            let expected = apart(&rotate(&x, &cosine, &sine).unwrap());
+            let off = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+            assert!(off(&y, &expected) <= tolerance, "{kind:?}");
+            // The rotation back, times the square of the factor.
+            let back = gradients(&y, &y.detach(), &[&leaf]).unwrap().remove(0).unwrap();
+            assert!(off(&back, &(leaf.detach() * 1.21)) <= 4.0 * tolerance, "{kind:?}");
+        }
     }
 
     #[test]

@@ -149,9 +149,7 @@ impl<'a> Network<'a> {
     }
 
     fn project_states(&self, states: &Tensor) -> Result<(Tensor, &'a Tensor)> {
-        let last = &self.parameters[self.parameters.len() - 1];
-        let projection = self.model.project(last, states)?;
-        Ok((projection.hidden, &last[projection.weight]))
+        model::project(self.model, self.parameters, states)
     }
 }
 

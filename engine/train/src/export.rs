@@ -29,7 +29,7 @@ pub const CONFIG: &str = "config.json";
 /// Name of the weights' file, where one is enough.
 pub const MODEL: &str = "model.safetensors";
 /// Says which file each tensor is in, where there are several.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Saves the trained model with its tokenizer, ready to use elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,8 @@ pub enum Format {
     Safetensors,
     /// One file `model.pt` that the Python reference (psannlm 2.0.1) loads.
     Psannlm,
+    /// A folder that transformers and other programs load, for `model::llama`.
+    HuggingFace,
 }
 
 /// What `config.json` holds.
@@ -141,10 +143,7 @@ pub fn save(
     let mut found = find_model(source)?;
     fs::create_dir_all(destination).map_err(|e| files::cannot_write(destination, e))?;
     let weights = consolidate(&mut found, destination, options)?;
-    for file in tokenizer_files {
-        let name = file.file_name().ok_or_else(|| Error::new(format!("`{}` is no file", file.display())))?;
-        copy(file, &destination.join(name))?;
-    }
+    copy_all(tokenizer_files, destination)?;
     let (step, tokens) = found.state.as_ref().map_or((0, 0), |state| (state.step, state.tokens));
     let specs = found.model.segments().iter().flat_map(|segment| &segment.parameters);
     let parameters = specs.map(|spec| spec.elements() as u64).sum();
@@ -190,11 +189,12 @@ fn describe(destination: &Path, config: &SavedConfig) -> Result<SaveReport> {
 }
 
 /// Writes the weights of `found` as whole tensors, in the order of the model.
-fn consolidate(found: &mut Found, destination: &Path, options: &SaveOptions) -> Result<BTreeMap<String, Record>> {
-    let kind = match options.dtype {
-        Precision::Fp32 => Kind::Float,
-        Precision::Bf16 => Kind::BFloat16,
-    };
+pub(crate) fn consolidate(
+    found: &mut Found,
+    destination: &Path,
+    options: &SaveOptions,
+) -> Result<BTreeMap<String, Record>> {
+    let kind = options.dtype.kind();
     let mut files: Vec<Vec<Entry>> = vec![Vec::new()];
     let mut size = 0;
     for spec in found.model.segments().iter().flat_map(|segment| &segment.parameters) {
@@ -261,6 +261,15 @@ fn write_recorded(path: &Path, content: impl FnOnce(&mut Recorder<'_>) -> io::Re
         file.flush()
     })?;
     record.ok_or_else(|| Error::new(format!("`{}` was not written", path.display())))
+}
+
+/// Copies files into a folder.
+pub(crate) fn copy_all(files: &[PathBuf], destination: &Path) -> Result<()> {
+    for file in files {
+        let name = file.file_name().ok_or_else(|| Error::new(format!("`{}` is no file", file.display())))?;
+        copy(file, &destination.join(name))?;
+    }
+    Ok(())
 }
 
 /// Copies a file as a whole or not at all.

@@ -9,6 +9,7 @@
 //! | [`trainer`] | the loop: batches, steps, metrics, validation, checkpoints |
 //! | [`checkpoint`] | what a run leaves on disk and continues from |
 //! | [`export`] | stage `save`: a trained model as a folder of its own |
+//! | [`hugging_face`] | folders of Hugging Face, read and written |
 //! | [`launch`] | how psann becomes several processes, and which one this is |
 //! | [`reference`] | files of the Python reference, read and written |
 //! | [`plan`] | what a run would take |
@@ -22,6 +23,7 @@ pub mod checkpoint;
 pub mod executor;
 pub mod export;
 mod files;
+pub mod hugging_face;
 pub mod launch;
 mod metrics;
 pub mod options;

@@ -136,6 +136,13 @@ impl Setting<'_> {
         self.sum(segment, |spec, rows| if spec.trainable { 4 * spec.elements_of(rows) } else { 0 })
     }
 
+    /// `of` the vocabulary matrix where an earlier segment owns it: the head computes with it and adds to its gradient.
+    fn tied(&self, of: impl Fn(&ParameterSpec, i64) -> u64) -> u64 {
+        self.model.tied_vocabulary().map_or(0, |(segment, parameter)| {
+            of(&self.model.segments()[segment].parameters[parameter], self.layout.rows[segment][parameter])
+        })
+    }
+
     fn footprint(&self, segment: usize) -> Footprint {
         self.model.footprint(segment, self.tokens, self.placement.compute)
     }
@@ -160,11 +167,11 @@ impl Setting<'_> {
         // From the second walk on all gradients stand, and those of the walk are added to them.
         let mut standing = if self.walks() > 1 { of_gradients } else { 0 };
         // A process alone adds the head's gradient up where it stands.
-        let before_head = standing.saturating_sub(if self.is_alone() { self.own_gradients(self.last()) } else { 0 });
+        let before_head = standing.saturating_sub(if self.is_alone() { self.head_gradients() } else { 0 });
         let forward = self.activations(self.last()) + head + gathered + before_head;
         let mut moments = vec![forward, of_gradients + self.applied()];
         let stays = |segment| if self.walks() > 1 || on_host { 0 } else { self.own_gradients(segment) };
-        standing += stays(self.last());
+        standing += stays(self.last()) + if standing > 0 && self.is_alone() { 0 } else { self.tied_gradient() };
         for segment in (0..self.last()).rev() {
             let again = if self.again(segment) { self.footprint(segment).kept } else { 0 };
             let now = self.activations(segment + 1) + again + self.footprint(segment).work + self.reducing(segment);
@@ -226,7 +233,10 @@ impl Setting<'_> {
         match self.layout.gathered {
             Gathering::Step => all(),
             Gathering::Segment => {
-                (0..self.last()).map(|segment| self.computed(segment) + self.computed(segment + 1)).max().unwrap_or(0)
+                let tied = self.tied(|spec, _| spec.elements() as u64 * size(self.placement.compute_kind(spec)));
+                let at = |segment| if segment + 1 == self.last() { tied } else { 0 };
+                let both = |segment| self.computed(segment) + self.computed(segment + 1) + at(segment);
+                (0..self.last()).map(both).max().unwrap_or(0)
             }
             // The shards themselves, unless they are cast.
             Gathering::InPlace if self.placement.compute == self.placement.master => 0,
@@ -252,12 +262,20 @@ impl Setting<'_> {
         let logits = chunk as u64 * self.model.vocabulary() as u64 * size(self.placement.compute);
         // Normed states and their gradient for the part at work, gradients of the inputs for all.
         let states = 2 * hidden + self.together * hidden;
-        let buffer = if self.is_alone() && !self.layout.offload {
-            self.own_gradients(last)
-        } else {
-            self.whole_gradients(last, Kind::Float)
-        };
-        buffer + logits + states
+        self.head_gradients() + logits + states
+    }
+
+    /// Gradients that the head adds up: those of its own weights, and of a tied vocabulary matrix.
+    fn head_gradients(&self) -> u64 {
+        if self.is_alone() && !self.layout.offload {
+            return self.own_gradients(self.last()) + self.tied_gradient();
+        }
+        self.whole_gradients(self.last(), Kind::Float) + self.tied_gradient()
+    }
+
+    /// The whole gradient of a tied vocabulary matrix. It stands from the head on until its owner's come to it.
+    fn tied_gradient(&self) -> u64 {
+        self.tied(|spec, _| if spec.trainable { 4 * spec.elements() as u64 } else { 0 })
     }
 
     /// What waits for the backward pass once the first `segments` segments were computed.
@@ -287,6 +305,11 @@ impl Setting<'_> {
             let reduced = walks * self.whole_gradients(segment, self.layout.wire) * (copy - 1) / copy;
             let between = if ranks > copy { self.own_gradients(segment) * (ranks / copy - 1) } else { 0 };
             sent += gathers * own * (copy - 1) + reduced + between;
+        }
+        if self.layout.gathered == Gathering::Segment {
+            // The head needs it once more.
+            let own = self.tied(|spec, rows| spec.elements_of(rows) * size(self.placement.compute_kind(spec)));
+            sent += walks * own * (copy - 1);
         }
         sent
     }

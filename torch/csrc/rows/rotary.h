@@ -41,7 +41,7 @@ inline void store_pair(float first, float second, Half* to) {
 
 template <typename Element>
 void rotate(const Element* x, int64_t row_stride, int64_t head_stride, const float* cosine, const float* sine,
-            int64_t table_rows, float direction, Element* y, int64_t rows, int64_t heads, int64_t size) {
+            int64_t table_rows, float direction, bool halves, Element* y, int64_t rows, int64_t heads, int64_t size) {
   const int64_t half = size / 2;
   at::parallel_for(0, rows, grain(heads * size), [&](int64_t begin, int64_t end) {
     std::vector<float> turned(half);
@@ -52,6 +52,14 @@ void rotate(const Element* x, int64_t row_stride, int64_t head_stride, const flo
       for (int64_t head = 0; head < heads; ++head) {
         const Element* in = x + row * row_stride + head * head_stride;
         Element* out = y + (row * heads + head) * size;
+        if (halves) {
+          for (int64_t i = 0; i < half; ++i) {
+            const float a = static_cast<float>(in[i]), b = static_cast<float>(in[i + half]);
+            out[i] = static_cast<Element>(a * c[i] - b * turned[i]);
+            out[i + half] = static_cast<Element>(b * c[i] + a * turned[i]);
+          }
+          continue;
+        }
         for (int64_t i = 0; i < half; ++i) {
           float a, b;
           load_pair(in + 2 * i, a, b);

@@ -1,4 +1,5 @@
-//! Loading a Hugging Face `tokenizer.json`, with its `special_tokens_map.json` where there is one.
+//! Loading a Hugging Face `tokenizer.json`, with its `special_tokens_map.json` or `tokenizer_config.json` where there is
+//! one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ psann_core::register!(Tokenizer, "load", LoadOptions, primary = "path");
 pub struct LoadOptions {
     /// The file `tokenizer.json` or the folder that holds it.
     pub path: Option<String>,
-    /// The file that names the special tokens; by default `special_tokens_map.json` beside the tokenizer, if it is there.
+    /// The file that names the special tokens; by default `special_tokens_map.json` or `tokenizer_config.json` beside the
+    /// tokenizer, if one is there.
     pub special_tokens_map: Option<String>,
     /// Accept a tokenizer that does not give back the text it encoded.
     pub lossy: bool,
@@ -27,6 +29,9 @@ pub struct LoadOptions {
 
 /// Name of the file beside `tokenizer.json`.
 pub const SPECIAL: &str = "special_tokens_map.json";
+
+/// Name of the file that says more of the tokenizer, in folders of Hugging Face.
+const CONFIG: &str = "tokenizer_config.json";
 
 /// Spellings to look for where no file names them: bos, eos, pad, unk.
 const SPELLINGS: [&[&str]; 4] = [
@@ -49,7 +54,7 @@ pub fn load(options: &LoadOptions) -> Result<TextTokenizer> {
     })?;
     let map = match &options.special_tokens_map {
         Some(map) => Some(PathBuf::from(map)),
-        None => Some(path.with_file_name(SPECIAL)).filter(|map| map.is_file()),
+        None => [SPECIAL, CONFIG].iter().map(|name| path.with_file_name(name)).find(|map| map.is_file()),
     };
     let named = map.map(|map| read_map(&map)).transpose()?.unwrap_or_default();
     let spelling: Vec<Option<String>> = named

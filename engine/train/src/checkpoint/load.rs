@@ -12,6 +12,7 @@ use super::restore::check_tensors;
 use super::shards::{Shards, Wanted};
 use super::{OPTIMIZER, STATE, State, newest, way_out};
 use crate::export::{CONFIG, SavedConfig};
+use crate::hugging_face;
 
 /// A model with its weights.
 pub struct Loaded {
@@ -41,8 +42,8 @@ pub struct Found {
     pub folder: PathBuf,
 }
 
-/// Loads the model in `directory`: a checkpoint, a saved model, or the folder of a training stage, of which the newest
-/// checkpoint counts. Takes the memory of the model once.
+/// Loads the model in `directory`: a checkpoint, a saved model, a folder of Hugging Face, or the folder of a training
+/// stage, of which the newest checkpoint counts. Takes the memory of the model once.
 pub fn load_model(directory: &Path) -> Result<Loaded> {
     let mut found = find_model(directory)?;
     let mut wanted = BTreeMap::new();
@@ -73,6 +74,8 @@ pub fn find_model(directory: &Path) -> Result<Found> {
         let files = state.files.iter().filter(|(name, _)| !name.starts_with(OPTIMIZER));
         let weights = Shards::open(&folder, files, way_out(&folder))?;
         (state.model.clone(), Some(state), weights)
+    } else if hugging_face::is_folder(&folder) {
+        return hugging_face::find(&folder);
     } else {
         let config = SavedConfig::read(&folder)?;
         let weights = Shards::open(&folder, &config.weights, "save the model again")?;

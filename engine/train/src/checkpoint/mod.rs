@@ -50,6 +50,7 @@ use tensors::Rows;
 pub use content::Content;
 pub use load::{Found, Loaded, find_model, load_model};
 pub use record::{Record, Recorder};
+pub(crate) use restore::check_tensors;
 pub use restore::load_into;
 pub use shards::Shards;
 pub use state::{State, VERSION};

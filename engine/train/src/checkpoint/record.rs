@@ -112,9 +112,10 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// A file of tensors that is read against its record.
+/// A file of tensors that is read against its record, where it has one.
 pub struct Recorded {
     path: PathBuf,
+    /// Without hashes if another program wrote the file.
     record: Record,
     /// The tensors, in the order of their data.
     pub entries: Vec<Entry>,
@@ -129,30 +130,44 @@ impl Recorded {
     /// # Errors
     /// When the file is missing, its size or header is not what was written.
     pub fn open(path: PathBuf, record: Record) -> Result<Self> {
-        let fail = |e: io::Error| cannot_read(&path, e);
-        let mut file = File::open(&path).map_err(fail)?;
-        let bytes = file.metadata().map_err(fail)?.len();
+        let file = File::open(&path).map_err(|e| cannot_read(&path, e))?;
+        let bytes = file.metadata().map_err(|e| cannot_read(&path, e))?.len();
         if bytes != record.bytes {
             return Err(damaged(&path, &format!("it has {bytes} bytes, {} were saved", record.bytes)));
         }
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|e| damaged(&path, &e.to_string()))?;
-        let size = u64::from_le_bytes(length);
-        if size > bytes.saturating_sub(8) {
-            return Err(damaged(&path, "the header's size cannot be right"));
-        }
-        let mut header = vec![0; size as usize];
-        file.read_exact(&mut header).map_err(fail)?;
-        let mut hasher = Hasher::new();
-        if record.header.0 != [hasher.update(&length).update(&header).finalize()] {
+        let header = read_start(file, bytes, &path)?;
+        if record.header.0 != [blake3::hash(&header)] {
             return Err(damaged(&path, "its header is not what was saved"));
         }
-        let (entries, data) = read_header(&header, &path)?;
-        if record.chunk == 0 || 8 + size + data != bytes || record.hashes.0.len() as u64 != data.div_ceil(record.chunk)
-        {
+        let opened = Self::with_header(path, record, &header)?;
+        let data = opened.record.bytes - opened.data_start;
+        if opened.record.hashes.0.len() as u64 != data.div_ceil(opened.record.chunk) {
+            return Err(damaged(&opened.path, "its header does not fit its size"));
+        }
+        Ok(opened)
+    }
+
+    /// Reads the header of the file at `path` that another program wrote, so that nothing is known its content could be
+    /// held against.
+    ///
+    /// # Errors
+    /// When the file is missing, or its header does not fit it.
+    pub fn open_foreign(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(|e| cannot_read(&path, e))?;
+        let bytes = file.metadata().map_err(|e| cannot_read(&path, e))?.len();
+        let header = read_start(file, bytes, &path)?;
+        let record = Record { bytes, header: Hashes::default(), chunk: CHUNK, hashes: Hashes::default() };
+        Self::with_header(path, record, &header)
+    }
+
+    /// `header` with its length in front.
+    fn with_header(path: PathBuf, record: Record, header: &[u8]) -> Result<Self> {
+        let (entries, data) = read_header(&header[8..], &path)?;
+        let data_start = header.len() as u64;
+        if record.chunk == 0 || data_start + data != record.bytes {
             return Err(damaged(&path, "its header does not fit its size"));
         }
-        Ok(Self { path, record, entries, data_start: 8 + size, chunk: None })
+        Ok(Self { path, record, entries, data_start, chunk: None })
     }
 
     /// Where it is.
@@ -199,11 +214,24 @@ impl Recorded {
             file.read_exact(&mut chunk)
         });
         read.map_err(|e| cannot_read(&self.path, e))?;
-        if self.record.hashes.0[index as usize] != blake3::hash(&chunk) {
+        if self.record.hashes.0.get(index as usize).is_some_and(|hash| *hash != blake3::hash(&chunk)) {
             return Err(damaged(&self.path, "its content is not what was saved"));
         }
         Ok(&self.chunk.insert((index, chunk)).1)
     }
+}
+
+/// The header of a file of so many bytes, its length in front.
+fn read_start(mut file: File, bytes: u64, path: &Path) -> Result<Vec<u8>> {
+    let mut header = vec![0; 8];
+    file.read_exact(&mut header).map_err(|e| damaged(path, &e.to_string()))?;
+    let length = header.iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
+    if length > bytes.saturating_sub(8) {
+        return Err(damaged(path, "the header's size cannot be right"));
+    }
+    header.resize(8 + length as usize, 0);
+    file.read_exact(&mut header[8..]).map_err(|e| cannot_read(path, e))?;
+    Ok(header)
 }
 
 fn cannot_read(path: &Path, cause: io::Error) -> Error {

@@ -38,6 +38,7 @@ pub fn check_tensors<'a>(
     folder: &Path,
 ) -> Result<()> {
     let place = folder.display();
+    let file = |name: &str| shards.file_of(name).unwrap_or(folder).display();
     let specs: BTreeMap<&str, &ParameterSpec> = specs.into_iter().map(|spec| (spec.name.as_str(), spec)).collect();
     let found = shards.tensors();
     let unknown = || found.keys().map(String::as_str).filter(|name| !specs.contains_key(name));
@@ -49,7 +50,8 @@ pub fn check_tensors<'a>(
             Some(whole) => {
                 let (found, needed) = (&whole.shape, &spec.shape);
                 return Err(Error::new(format!(
-                    "`{place}`: tensor `{name}` has shape {found:?}, the model needs {needed:?}"
+                    "`{}`: tensor `{name}` has shape {found:?}, the model needs {needed:?}",
+                    file(name)
                 )));
             }
             None => {
@@ -64,7 +66,8 @@ pub fn check_tensors<'a>(
     match unknown().next() {
         None => Ok(()),
         Some(name) => {
-            Err(Error::new(format!("`{place}`: the model has no parameter `{name}`")).hint("is it of this model?"))
+            Err(Error::new(format!("`{}`: the model has no parameter `{name}`", file(name)))
+                .hint("is it of this model?"))
         }
     }
 }

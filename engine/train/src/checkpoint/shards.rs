@@ -56,10 +56,25 @@ impl Shards {
         records: impl IntoIterator<Item = (&'a String, &'a Record)>,
         hint: impl Into<String>,
     ) -> Result<Self> {
-        let hint = hint.into();
-        let opened: Result<Vec<Recorded>> =
-            records.into_iter().map(|(name, record)| Recorded::open(folder.join(name), record.clone())).collect();
-        let files = opened.map_err(|e| e.hint(hint.as_str()))?;
+        let open = |(name, record): (&String, &Record)| Recorded::open(folder.join(name), record.clone());
+        Self::of(records.into_iter().map(open).collect(), folder, hint.into())
+    }
+
+    /// Opens files that another program wrote, by their names in `folder`; see [`Shards::open`].
+    ///
+    /// # Errors
+    /// When a file is missing, its header does not fit it, or a tensor is in two of them.
+    pub fn open_foreign<'a>(
+        folder: &Path,
+        names: impl IntoIterator<Item = &'a str>,
+        hint: impl Into<String>,
+    ) -> Result<Self> {
+        let open = |name: &str| Recorded::open_foreign(folder.join(name));
+        Self::of(names.into_iter().map(open).collect(), folder, hint.into())
+    }
+
+    fn of(files: Result<Vec<Recorded>>, folder: &Path, hint: String) -> Result<Self> {
+        let files = files.map_err(|e| e.hint(hint.as_str()))?;
         let tensors = wholes(&files, folder).map_err(|e| e.hint(hint.as_str()))?;
         Ok(Self { files, tensors, hint })
     }
@@ -67,6 +82,37 @@ impl Shards {
     /// All tensors by name.
     pub fn tensors(&self) -> &BTreeMap<String, Whole> {
         &self.tensors
+    }
+
+    /// The file that a tensor begins in.
+    pub fn file_of(&self, name: &str) -> Option<&Path> {
+        let (file, _) = self.tensors.get(name)?.pieces.first()?;
+        Some(self.files[*file].path())
+    }
+
+    /// Takes a tensor for one that is not there.
+    pub fn leave_out(&mut self, name: &str) {
+        self.tensors.remove(name);
+    }
+
+    /// Whether two tensors are the same in shape, dtype and every bit.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn are_equal(&mut self, first: &str, second: &str) -> Result<bool> {
+        let looks = |whole: &Whole| (whole.shape.clone(), whole.kind);
+        if self.tensors.get(first).map(looks) != self.tensors.get(second).map(looks) {
+            return Ok(false);
+        }
+        let mut hash = |name: &str| -> Result<blake3::Hash> {
+            let mut hasher = blake3::Hasher::new();
+            self.stream(name, &mut |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            })?;
+            Ok(hasher.finalize())
+        };
+        Ok(hash(first)? == hash(second)?)
     }
 
     /// Fills each of `wanted` with its rows. Files are read one after the other, from front to back.

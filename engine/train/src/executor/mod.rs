@@ -184,7 +184,7 @@ fn evaluate_group(model: &dyn Model, sharder: &mut dyn Sharder, group: &[MicroBa
         }
         sharder.release(segment);
     }
-    let parameters = gather(sharder, last, None)?;
+    let parameters = gather_head(model, sharder, last, None)?;
     let options = LossOptions { gradients: false, ..LossOptions::default() };
     let (mut sum, mut targets) = (0.0, 0);
     for (state, micro) in states.into_iter().zip(group).filter(|(_, micro)| !micro.is_empty()) {
@@ -196,8 +196,27 @@ fn evaluate_group(model: &dyn Model, sharder: &mut dyn Sharder, group: &[MicroBa
         sum += loss.sum;
         targets += loss.targets;
     }
-    sharder.release(last);
+    release_head(model, sharder, last);
     Ok((sum, targets))
+}
+
+/// Waits for the weights of the last segment and, behind them, the vocabulary matrix where it is an earlier segment's.
+fn gather_head(model: &dyn Model, sharder: &mut dyn Sharder, last: usize, next: Option<usize>) -> Result<Vec<Tensor>> {
+    let tied = match model.tied_vocabulary() {
+        Some((segment, parameter)) => Some(sharder.gather(segment)?.swap_remove(parameter)),
+        None => None,
+    };
+    let mut parameters = gather(sharder, last, next)?;
+    parameters.extend(tied);
+    Ok(parameters)
+}
+
+/// Lets the weights that [`gather_head`] brought together go.
+fn release_head(model: &dyn Model, sharder: &mut dyn Sharder, last: usize) {
+    sharder.release(last);
+    if let Some((segment, _)) = model.tied_vocabulary() {
+        sharder.release(segment);
+    }
 }
 
 /// Waits for the weights of `segment` and starts to bring those of the segment after it in the walk.

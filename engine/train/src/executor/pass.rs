@@ -1,12 +1,14 @@
 //! One walk of a group of micro-batches through the chain and back.
 
-use psann_core::model::ForwardContext;
+use psann_core::model::{ForwardContext, ParameterSpec};
 use psann_core::{Error, Model, Result, Sharder};
 use psann_torch::loss::{LossOptions, linear_cross_entropy};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::leaves::{GradientSum, Leaves};
-use super::{MicroBatch, Recompute, StepLoss, StepSettings, flat, gather, last_segment, timed};
+use super::{
+    MicroBatch, Recompute, StepLoss, StepSettings, flat, gather, gather_head, last_segment, release_head, timed,
+};
 
 /// Everything one walk uses.
 pub struct Pass<'a> {
@@ -26,6 +28,13 @@ struct Kept {
     graph: Option<Graph>,
 }
 
+/// Gradient of a vocabulary matrix that an earlier segment owns, where the sharder has no buffer for it.
+struct Tied {
+    segment: usize,
+    parameter: usize,
+    gradient: Tensor,
+}
+
 struct Graph {
     output: Tensor,
     leaves: Leaves,
@@ -40,9 +49,11 @@ impl Pass<'_> {
         for segment in 0..last {
             kept.push(self.forward(segment, &mut states, group)?);
         }
-        let mut gradients = self.head(last, states, group)?;
+        let (mut gradients, mut tied) = self.head(last, states, group)?;
         while let Some(of_segment) = kept.pop() {
-            gradients = self.backward(kept.len(), of_segment, gradients, group)?;
+            let segment = kept.len();
+            let more = tied.take_if(|tied| tied.segment == segment);
+            gradients = self.backward(segment, of_segment, gradients, more, group)?;
         }
         Ok(())
     }
@@ -85,11 +96,23 @@ impl Pass<'_> {
         self.model.backward_needs_weights(segment) && (self.recompute.applies_to(segment) || self.sharder.refills())
     }
 
-    /// The last segment and the loss, both ways; gives the gradients of its inputs.
-    fn head(&mut self, segment: usize, states: Vec<Tensor>, group: &[MicroBatch]) -> Result<Vec<Tensor>> {
+    /// The last segment and the loss, both ways; gives the gradients of its inputs, and that of the vocabulary matrix
+    /// where it goes to an earlier segment.
+    fn head(
+        &mut self,
+        segment: usize,
+        states: Vec<Tensor>,
+        group: &[MicroBatch],
+    ) -> Result<(Vec<Tensor>, Option<Tied>)> {
         let before = segment - 1;
-        let parameters = self.gather(segment, self.comes_back(before).then_some(before))?;
-        let specs = &self.model.segments()[segment].parameters;
+        let next = self.comes_back(before).then_some(before);
+        let (model, sharder) = (self.model, &mut *self.sharder);
+        let parameters = timed(&mut self.loss.time.exchange, || gather_head(model, sharder, segment, next))?;
+        let own = &self.model.segments()[segment].parameters;
+        let tied = self.model.tied_vocabulary();
+        let specs: Vec<ParameterSpec> = own.iter().chain(tied.map(|at| self.spec(at))).cloned().collect();
+        // Where the gradient of a parameter goes: the tied one stands behind the segment's own.
+        let owner = |index: usize| tied.filter(|_| index == own.len()).unwrap_or((segment, index));
         let options = LossOptions {
             label_smoothing: self.settings.label_smoothing,
             scale: self.settings.scale,
@@ -100,12 +123,13 @@ impl Pass<'_> {
         for (state, micro) in states.into_iter().zip(group) {
             let (model, sharder, loss) = (self.model, &mut *self.sharder, &mut *self.loss);
             let gradients = timed(&mut loss.time.head, || {
-                let leaves = Leaves::new(specs, &parameters)?;
+                let leaves = Leaves::new(&specs, &parameters)?;
                 let input = leaf(&state);
                 let projection = model.project(&leaves.parameters, &input)?;
                 let weight = projection.weight;
                 let trainable = specs[weight].trainable;
-                let buffer = if trainable { sharder.gradient_buffer(segment, weight)? } else { None };
+                let (home, place) = owner(weight);
+                let buffer = if trainable { sharder.gradient_buffer(home, place)? } else { None };
                 let labels = micro.labels.reshape([-1]);
                 let rows = flat(&projection.hidden);
                 let found = linear_cross_entropy(&rows, &parameters[weight], &labels, buffer.as_ref(), &options)?;
@@ -125,17 +149,28 @@ impl Pass<'_> {
             self.loss.targets += gradients.1;
             self.loss.micro.push(gradients);
         }
-        self.reduce(segment, sum)?;
-        Ok(input_gradients)
+        drop(parameters);
+        let mut sums = sum.take();
+        let gradient = if tied.is_some() { sums.pop().flatten() } else { None };
+        let model = self.model;
+        self.reduce(segment, sums, |sharder| release_head(model, sharder, segment))?;
+        let tied = tied.zip(gradient);
+        let tied = tied.map(|((segment, parameter), gradient)| Tied { segment, parameter, gradient });
+        Ok((input_gradients, tied))
+    }
+
+    fn spec(&self, (segment, parameter): (usize, usize)) -> &ParameterSpec {
+        &self.model.segments()[segment].parameters[parameter]
     }
 
     /// Takes the gradients of a segment's outputs to those of its inputs; the first segment's inputs are token ids and
-    /// have none.
+    /// have none. `more` is added to the gradients of its weights.
     fn backward(
         &mut self,
         segment: usize,
         kept: Vec<Kept>,
         gradients: Vec<Tensor>,
+        more: Option<Tied>,
         group: &[MicroBatch],
     ) -> Result<Vec<Tensor>> {
         let parameters = if self.comes_back(segment) {
@@ -166,7 +201,14 @@ impl Pass<'_> {
             }
         }
         drop(parameters);
-        self.reduce(segment, sum)?;
+        let mut sums = sum.take();
+        if let Some(Tied { parameter, gradient, .. }) = more {
+            sums[parameter] = Some(match sums[parameter].take() {
+                Some(own) => gradient.to_kind(Kind::Float) + own.to_kind(Kind::Float),
+                None => gradient,
+            });
+        }
+        self.reduce(segment, sums, |sharder| sharder.release(segment))?;
         Ok(input_gradients)
     }
 
@@ -175,11 +217,16 @@ impl Pass<'_> {
         timed(&mut self.loss.time.exchange, || gather(sharder, segment, next))
     }
 
-    fn reduce(&mut self, segment: usize, sum: GradientSum) -> Result<()> {
+    fn reduce(
+        &mut self,
+        segment: usize,
+        sums: Vec<Option<Tensor>>,
+        release: impl FnOnce(&mut dyn Sharder),
+    ) -> Result<()> {
         let sharder = &mut *self.sharder;
         timed(&mut self.loss.time.exchange, || {
-            sharder.reduce(segment, sum.take())?;
-            sharder.release(segment);
+            sharder.reduce(segment, sums)?;
+            release(sharder);
             Ok(())
         })
     }

@@ -1,7 +1,10 @@
 //! Gradients of the segment walk are those of one autograd graph, however it is walked.
 
-use psann_core::Model;
-use psann_core::model::{self, ForwardContext};
+use std::sync::Arc;
+
+use psann_core::model::{self, ForwardContext, SegmentSpec};
+use psann_core::sharder::{Layout, Shard};
+use psann_core::{Collective, Model, Result, Sharder};
 use psann_torch::autograd;
 use psann_torch::loss::{LossOptions, linear_cross_entropy};
 use psann_train::executor::{Executor, MicroBatch, Recompute, StepLoss, StepSettings};
@@ -20,24 +23,27 @@ fn one_graph(model: &dyn Model, weights: &[Vec<Tensor>], batch: &MicroBatch, sca
         .collect();
     let mut context = ForwardContext { documents: batch.documents.as_ref(), ..ForwardContext::default() };
     let states = model::hidden_states(model, &leaves, &batch.ids, &mut context).unwrap();
-    let last = leaves.last().unwrap();
-    let projection = model.project(last, &states).unwrap();
-    let rows = projection.hidden.detach().reshape([-1, projection.hidden.size()[2]]);
+    let (hidden, head) = model::project(model, &leaves, &states).unwrap();
+    let rows = hidden.detach().reshape([-1, hidden.size()[2]]);
     let options = LossOptions { scale, ..LossOptions::default() };
-    let head = last[projection.weight].detach();
+    let flat: Vec<&Tensor> = leaves.iter().flatten().collect();
+    let head_index = flat.iter().position(|leaf| std::ptr::eq(*leaf, head)).unwrap();
+    let head = head.detach();
     let buffer = head.zeros_like();
     let loss = linear_cross_entropy(&rows, &head, &batch.labels.reshape([-1]), Some(&buffer), &options).unwrap();
-    let flat: Vec<&Tensor> = leaves.iter().flatten().collect();
-    let head_index = flat.len() - last.len() + projection.weight;
-    let wanted: Vec<usize> = (0..flat.len()).filter(|i| *i != head_index && flat[*i].requires_grad()).collect();
+    let wanted: Vec<usize> = (0..flat.len()).filter(|i| flat[*i].requires_grad()).collect();
     let inputs: Vec<&Tensor> = wanted.iter().map(|i| flat[*i]).collect();
-    let hidden_gradient = loss.hidden_gradient.unwrap().view_as(&projection.hidden);
-    let found = autograd::gradients(&projection.hidden, &hidden_gradient, &inputs).unwrap();
+    let hidden_gradient = loss.hidden_gradient.unwrap().view_as(&hidden);
+    let found = autograd::gradients(&hidden, &hidden_gradient, &inputs).unwrap();
     let mut all: Vec<Option<Tensor>> = flat.iter().map(|_| None).collect();
     for (index, gradient) in wanted.into_iter().zip(found) {
         all[index] = gradient;
     }
-    all[head_index] = Some(buffer);
+    // A tied matrix has a gradient from each of its uses.
+    all[head_index] = Some(match all[head_index].take() {
+        Some(own) => buffer + own,
+        None => buffer,
+    });
     (loss.sum, all)
 }
 
@@ -75,6 +81,8 @@ fn gradients_are_bitwise_those_of_one_graph_in_every_mode() {
         json!({ "positional_encoding": "alibi", "norm": "layer", "activation": "gelu" }),
         json!({ "positional_encoding": "sinusoidal", "sine": { "decay_mode": "relu", "learnable": ["frequency"] } }),
         json!({ "wave": { "mode": "interleave" } }),
+        json!({ "plugin": "llama", "n_kv_heads": 1 }),
+        json!({ "plugin": "llama", "tie_embeddings": true, "attention_bias": true }),
     ];
     for variant in variants {
         let model = model(&variant);
@@ -198,4 +206,81 @@ fn bf16_gradients_come_home_as_fp32_near_the_true_ones() {
         // bf16 rounds to 1/256; along three blocks there and back that adds up to a few percent of a gradient's length.
         assert!(off < 0.15, "{name}: {off}");
     }
+}
+
+/// A sharder that has no buffers for gradients, as a plugin of somebody else may have none.
+struct Bufferless(Box<dyn Sharder>);
+
+impl Sharder for Bufferless {
+    fn ranks(&self) -> Arc<dyn Collective> {
+        self.0.ranks()
+    }
+
+    fn layout(&self, segments: &[SegmentSpec]) -> Layout {
+        self.0.layout(segments)
+    }
+
+    fn install(&mut self, segments: &[SegmentSpec]) -> Result<()> {
+        self.0.install(segments)
+    }
+
+    fn start_gather(&mut self, segment: usize) -> Result<()> {
+        self.0.start_gather(segment)
+    }
+
+    fn gather(&mut self, segment: usize) -> Result<Vec<Tensor>> {
+        self.0.gather(segment)
+    }
+
+    fn release(&mut self, segment: usize) {
+        self.0.release(segment);
+    }
+
+    fn reduce(&mut self, segment: usize, gradients: Vec<Option<Tensor>>) -> Result<()> {
+        self.0.reduce(segment, gradients)
+    }
+
+    fn gradient_buffer(&mut self, _: usize, _: usize) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn finish_reductions(&mut self) -> Result<()> {
+        self.0.finish_reductions()
+    }
+
+    fn shards(&mut self) -> &mut [Shard] {
+        self.0.shards()
+    }
+
+    fn clear_gradients(&mut self) {
+        self.0.clear_gradients();
+    }
+}
+
+#[test]
+fn the_gradient_of_a_tied_matrix_comes_home_without_a_buffer_too() {
+    let model = model(&json!({ "plugin": "llama", "tie_embeddings": true }));
+    let weights = parameters(model.as_ref(), 3);
+    let parts = split(&sequences(4, 9, &[0, 4, 8, 1], 5), &[1, 2, 1]);
+    for (recompute, together) in [(Recompute::None, 0), (Recompute::None, 1), (Recompute::Full, 2)] {
+        let executor = Executor { recompute, together };
+        let (_, expected) = walk(model.as_ref(), &weights, &parts, executor, None);
+        let mut sharder = Bufferless(sharder_with(model.as_ref(), &weights, Kind::Float));
+        let targets: i64 = parts.iter().map(MicroBatch::targets).sum();
+        let settings = StepSettings { scale: 1.0 / targets as f64, label_smoothing: 0.0, dropout_key: None };
+        executor.step(model.as_ref(), &mut sharder, &parts, settings).unwrap();
+        assert!(distance(&gradients(&mut sharder), &expected) < 1e-6, "{recompute:?} {together}");
+    }
+}
+
+#[test]
+fn evaluation_of_a_tied_model_is_the_loss_of_its_training() {
+    let model = model(&json!({ "plugin": "llama", "tie_embeddings": true }));
+    let weights = parameters(model.as_ref(), 3);
+    let parts = split(&sequences(3, 9, &[0, 4, 8], 5), &[1, 2]);
+    let (trained, _) = walk(model.as_ref(), &weights, &parts, Executor::default(), None);
+    let mut sharder = sharder_with(model.as_ref(), &weights, Kind::Float);
+    let (sum, targets) = Executor::default().evaluate(model.as_ref(), sharder.as_mut(), &parts).unwrap();
+    assert_eq!(targets, trained.targets);
+    assert!((sum - trained.sum).abs() < 1e-5 * sum);
 }

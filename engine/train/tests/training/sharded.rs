@@ -123,6 +123,33 @@ fn train(extra: &Value, cut: &Cut) -> Came {
     first
 }
 
+#[test]
+fn a_tied_matrix_is_trained_once_on_any_number_of_ranks() {
+    for vocabulary in [31, 1200] {
+        // A small matrix travels packed with others, a large one by itself.
+        let options = json!({ "plugin": "llama", "tie_embeddings": true, "n_kv_heads": 1, "vocab": vocabulary });
+        let expected = train(&options, &Cut::one());
+        assert!(!expected.weights.contains_key("lm_head.weight"));
+        for (ranks, sharder) in [
+            (1, json!({})),
+            (2, json!({})),
+            (3, json!({})),
+            (2, json!({ "mode": "grad_op" })),
+            (2, json!({ "offload": true })),
+            (4, json!({ "shard_ranks": 2 })),
+        ] {
+            for (parts, recompute, together) in
+                [(1, Recompute::None, 0), (2, Recompute::Full, 0), (4, Recompute::Every(2), 1)]
+            {
+                let cut = Cut { parts, recompute, together, ..Cut::fsdp(ranks, sharder.clone()) };
+                let found = train(&options, &cut);
+                assert_close(&found, &expected, 1e-6, &cut);
+                assert_first_norms_are_close(&found, &expected, &cut);
+            }
+        }
+    }
+}
+
 fn assert_close(found: &Came, expected: &Came, tolerance: f64, cut: &Cut) {
     for (step, (found, expected)) in found.losses.iter().zip(&expected.losses).enumerate() {
         let off = (found - expected).abs() / expected.abs();

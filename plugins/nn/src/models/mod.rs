@@ -1,4 +1,6 @@
 //! Networks.
 
 mod attention;
+pub mod llama;
+pub mod vocabulary;
 pub mod waveresnet;

@@ -253,7 +253,8 @@ fn fill(options: &mut Value, defaults: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use psann_plugins_nn::models::waveresnet::options::{Vocabulary, WaveResNetOptions};
+    use psann_plugins_nn::models::vocabulary::Vocabulary;
+    use psann_plugins_nn::models::waveresnet::options::WaveResNetOptions;
 
     use super::*;
 

@@ -13,13 +13,14 @@ use tch::{Device, Kind, Tensor};
 
 pub const VOCABULARY: u32 = 31;
 
-/// A model of three blocks with options of its own.
+/// A model of three blocks with options of its own; `plugin` among them says of which architecture.
 pub fn model(extra: &Value) -> Box<dyn Model> {
     let mut options = json!({ "vocab": VOCABULARY, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_mlp": 20 });
-    for (key, value) in extra.as_object().into_iter().flatten() {
+    let own = extra.as_object().into_iter().flatten();
+    for (key, value) in own.filter(|(key, _)| *key != "plugin") {
         options[key] = value.clone();
     }
-    registry::model("waveresnet", &options).unwrap()
+    registry::model(extra["plugin"].as_str().unwrap_or("waveresnet"), &options).unwrap()
 }
 
 /// `single` in fp32 with `parameters` installed.

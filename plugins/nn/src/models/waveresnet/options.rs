@@ -1,11 +1,10 @@
 //! Options of `waveresnet`, and what of them contradicts what.
 
-use std::borrow::Cow;
-
-use psann_core::plan::Component;
 use psann_core::{Error, Result};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::models::vocabulary::Vocabulary;
 
 /// The PSANN language model: a pre-norm causal transformer whose MLPs use a learnable damped sine.
 ///
@@ -238,44 +237,6 @@ impl Default for WaveOptions {
     }
 }
 
-/// Where the size of the vocabulary comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Vocabulary {
-    /// Given as a number.
-    Size(i64),
-    /// `"tokenizer"`: that of the pipeline's tokenizer stage.
-    Stage(String),
-    /// That of this tokenizer.
-    Tokenizer(Component),
-}
-
-impl Default for Vocabulary {
-    fn default() -> Self {
-        Self::Stage("tokenizer".into())
-    }
-}
-
-impl JsonSchema for Vocabulary {
-    fn schema_name() -> Cow<'static, str> {
-        "vocabulary".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": "integer", "minimum": 1 },
-                { "const": "tokenizer" },
-                { "type": "object", "x-plugin": "tokenizer" },
-            ]
-        })
-    }
-}
-
 /// The sizes of a model, all resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
@@ -294,10 +255,7 @@ pub struct Sizes {
 impl WaveResNetOptions {
     /// Resolves the sizes and refuses what cannot be built.
     pub fn sizes(&self) -> Result<Sizes> {
-        let Vocabulary::Size(vocabulary) = self.vocab else {
-            return Err(Error::usage("the size of the vocabulary is not known yet")
-                .hint("give `vocab` a number, or a tokenizer, whose stage then runs first"));
-        };
+        let vocabulary = self.vocab.size()?;
         let preset = match self.preset {
             None => Sizes { vocabulary, width: 512, layers: 8, heads: 8, mlp: 0 },
             Some(Preset::ThreeB) => Sizes { vocabulary, width: 3072, layers: 30, heads: 24, mlp: 12288 },
