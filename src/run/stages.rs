@@ -249,7 +249,7 @@ fn sample(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
 fn save(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
     let options: psann_train::export::SaveOptions = options::parse(&stage.options)?;
     let tokenizer = context.input("tokenizer")?;
-    let files = tokenizer::FILES.map(|name| tokenizer.join(name));
+    let files = tokenizer::files(&tokenizer);
     let destination = options.path.as_ref().map_or_else(|| context.folder.to_owned(), PathBuf::from);
     let model = context.input("pretrain")?;
     let report = match options.format {

@@ -11,11 +11,13 @@
 //! | [`sampling`] | from logits to the next token |
 //! | [`perplexity`], [`windows`], [`unigram`] | the measures behind `evaluate` |
 //! | [`scoring`] | log-likelihoods of continuations that share contexts |
+//! | [`chat`] | chat templates: conversations as text, and which of it the assistant wrote |
 //! | [`bench`] | how fast this machine generates |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod bench;
+pub mod chat;
 pub mod evaluate;
 pub mod generate;
 pub mod network;

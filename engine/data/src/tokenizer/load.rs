@@ -1,5 +1,4 @@
-//! Loading a Hugging Face `tokenizer.json`, with its `special_tokens_map.json` or `tokenizer_config.json` where there is
-//! one.
+//! Loading a Hugging Face `tokenizer.json`, with what stands beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +6,8 @@ use std::path::{Path, PathBuf};
 use psann_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::folder::{Beside, CONFIG, Named, SPECIAL, read_special};
 use super::text::TextTokenizer;
 use crate::files::cannot_read;
 
@@ -20,20 +19,14 @@ psann_core::register!(Tokenizer, "load", LoadOptions, primary = "path");
 pub struct LoadOptions {
     /// The file `tokenizer.json` or the folder that holds it.
     pub path: Option<String>,
-    /// The file that names the special tokens; by default `special_tokens_map.json` or `tokenizer_config.json` beside the
-    /// tokenizer, if one is there.
+    /// The file that names the special tokens; by default `special_tokens_map.json` beside the tokenizer, if it is there.
+    /// What it does not mention comes from `tokenizer_config.json`.
     pub special_tokens_map: Option<String>,
     /// Accept a tokenizer that does not give back the text it encoded.
     pub lossy: bool,
 }
 
-/// Name of the file beside `tokenizer.json`.
-pub const SPECIAL: &str = "special_tokens_map.json";
-
-/// Name of the file that says more of the tokenizer, in folders of Hugging Face.
-const CONFIG: &str = "tokenizer_config.json";
-
-/// Spellings to look for where no file names them: bos, eos, pad, unk.
+/// Spellings to look for where no file names any token: bos, eos, pad, unk.
 const SPELLINGS: [&[&str]; 4] = [
     &["<|bos|>", "<|startoftext|>", "[BOS]", "<s>", "<BOS>", "<bos>"],
     &["<|eos|>", "<|endoftext|>", "[EOS]", "</s>", "<EOS>", "<eos>"],
@@ -52,31 +45,39 @@ pub fn load(options: &LoadOptions) -> Result<TextTokenizer> {
     let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
         Error::new(format!("`{}` is no tokenizer in the Hugging Face format", path.display())).because(e)
     })?;
-    let map = match &options.special_tokens_map {
-        Some(map) => Some(PathBuf::from(map)),
-        None => [SPECIAL, CONFIG].iter().map(|name| path.with_file_name(name)).find(|map| map.is_file()),
-    };
-    let named = map.map(|map| read_map(&map)).transpose()?.unwrap_or_default();
-    let spelling: Vec<Option<String>> = named
-        .into_iter()
-        .zip(SPELLINGS)
-        .map(|(named, known)| {
-            named.or_else(|| known.iter().find(|word| inner.token_to_id(word).is_some()).map(|word| (*word).to_owned()))
-        })
-        .collect();
-    let spelling = <[Option<String>; 4]>::try_from(spelling).unwrap_or_default();
-    TextTokenizer::new(inner, spelling)
+    let (spelling, origin) = spelling(options, &path, &inner)?;
+    for word in spelling.iter().flatten() {
+        if inner.token_to_id(word).is_none() {
+            return Err(Error::new(format!("the special token `{word}` is not in the tokenizer's vocabulary"))
+                .hint(format!("correct `{}`", origin.display())));
+        }
+    }
+    let beside = Beside::read(path.parent().unwrap_or(Path::new("")))?;
+    Ok(TextTokenizer::new(inner, spelling)?.with_beside(beside))
 }
 
-/// The named tokens: each is a string, or an object with `content` or `token`.
-fn read_map(path: &Path) -> Result<[Option<String>; 4]> {
-    let text = fs::read_to_string(path).map_err(|e| cannot_read(path, e))?;
-    let map: Value =
-        serde_json::from_str(&text).map_err(|e| Error::new(format!("`{}` is no JSON", path.display())).because(e))?;
-    let word = |name: &str| {
-        let entry = &map[name];
-        let word = entry.as_str().or_else(|| entry["content"].as_str()).or_else(|| entry["token"].as_str());
-        word.map(str::to_owned)
-    };
-    Ok([word("bos_token"), word("eos_token"), word("pad_token"), word("unk_token")])
+/// How bos, eos, pad and unk are spelled, and the file to correct if that is wrong.
+///
+/// Each token is what the first file says of it that says anything. Only where no file names any token do the usual
+/// spellings count: a tokenizer that names its end of text and no beginning has none.
+fn spelling(
+    options: &LoadOptions,
+    path: &Path,
+    inner: &tokenizers::Tokenizer,
+) -> Result<([Option<String>; 4], PathBuf)> {
+    let beside = |name: &str| Some(path.with_file_name(name)).filter(|file| file.is_file());
+    let map = options.special_tokens_map.as_ref().map(PathBuf::from).or_else(|| beside(SPECIAL));
+    let files: Vec<PathBuf> = map.into_iter().chain(beside(CONFIG)).collect();
+    let mut named = Named::default();
+    for file in &files {
+        for (known, said) in named.iter_mut().zip(read_special(file)?) {
+            *known = known.take().or(said);
+        }
+    }
+    let mut spelling = named.map(Option::flatten);
+    if spelling.iter().all(Option::is_none) {
+        spelling = SPELLINGS
+            .map(|known| known.iter().find(|word| inner.token_to_id(word).is_some()).map(|word| (*word).to_owned()));
+    }
+    Ok((spelling, files.into_iter().next().unwrap_or_else(|| path.with_file_name(SPECIAL))))
 }

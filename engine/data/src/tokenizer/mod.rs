@@ -1,12 +1,13 @@
 //! The stage `tokenizer`: trains a byte-level BPE or loads one, checks that it fits the text, and stores it.
 
 mod check;
+mod folder;
 mod load;
 mod text;
 mod train;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use psann_core::plan::Component;
 use psann_core::{Error, Event, Observer, Result, Tokenizer, options};
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use check::{check_text, check_vocabulary};
+pub use folder::{CONFIG, NamedTemplate, SPECIAL, TEMPLATE, chat_templates};
 pub use load::{LoadOptions, load};
 pub use text::TextTokenizer;
 pub use train::{TrainBpeOptions, train_bpe};
 
-use crate::files;
 use crate::loader::TrainingText;
 
 psann_core::register!(Stage, "tokenizer", TokenizerStageOptions);
@@ -45,8 +46,15 @@ pub struct TokenizerReport {
 /// Name of the tokenizer's file in the stage's folder.
 pub const FILE: &str = "tokenizer.json";
 
-/// All files that the stage leaves.
-pub const FILES: [&str; 2] = [FILE, load::SPECIAL];
+/// The files that make a tokenizer.
+pub const FILES: [&str; 2] = [FILE, SPECIAL];
+
+/// The files of the tokenizer in `folder` that go where it goes: [`FILES`], and of what Python's tools read beside them
+/// whatever there is.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let beside = [CONFIG, TEMPLATE].map(|name| folder.join(name)).into_iter().filter(|path| path.is_file());
+    FILES.map(|name| folder.join(name)).into_iter().chain(beside).collect()
+}
 
 /// Runs the stage: documents from `text`, results into `directory`.
 pub fn tokenizer_stage(
@@ -80,8 +88,7 @@ pub fn tokenizer_stage(
         samples.push(document?.text);
     }
     let bytes_per_token = check_text(&tokenizer, &samples, lossy)?;
-    files::write(&directory.join(FILE), tokenizer.json()?.as_bytes())?;
-    files::write(&directory.join(load::SPECIAL), tokenizer.special_json().as_bytes())?;
+    tokenizer.save(directory)?;
     Ok(TokenizerReport { vocabulary: tokenizer.vocabulary(), bytes_per_token: format!("{bytes_per_token:.2}") })
 }
 

@@ -1,6 +1,7 @@
 //! [`TextTokenizer`]: core's trait over the `tokenizers` crate.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use psann_core::tokenizer::SpecialTokens;
@@ -8,7 +9,9 @@ use psann_core::{Error, Result, Tokenizer};
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::folder::{Beside, NAMES, NamedTemplate};
 use super::words::WordCaches;
+use crate::files;
 
 /// A tokenizer from a Hugging Face `tokenizer.json`.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct TextTokenizer {
     /// Spelling of bos, eos, pad and unk.
     spelling: [Option<String>; 4],
     vocabulary: usize,
+    /// What stood beside it.
+    beside: Beside,
     words: Option<Arc<WordCaches>>,
 }
 
@@ -47,7 +52,32 @@ impl TextTokenizer {
         // Ids may have gaps; a model needs a row for the largest.
         let vocabulary = inner.get_vocab(true).values().max().map_or(0, |most| *most as usize + 1);
         let words = inner.to_string(false).ok().and_then(|json| WordCaches::of(&json)).map(Arc::new);
-        Ok(Self { inner, markup: OnceLock::new(), special, spelling, vocabulary, words })
+        let beside = Beside::default();
+        Ok(Self { inner, markup: OnceLock::new(), special, spelling, vocabulary, beside, words })
+    }
+
+    /// With what stood beside it where it was loaded.
+    #[must_use]
+    pub(super) fn with_beside(mut self, beside: Beside) -> Self {
+        self.beside = beside;
+        self
+    }
+
+    /// Its chat templates, by name.
+    pub fn chat_templates(&self) -> &[NamedTemplate] {
+        self.beside.templates()
+    }
+
+    /// The most tokens that a model reads for which it was made, where its configuration says so.
+    pub fn model_max_length(&self) -> Option<u64> {
+        self.beside.model_max_length()
+    }
+
+    /// Writes it with all that Python's tools need to load it into `folder`.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        files::write(&folder.join(super::FILE), self.json()?.as_bytes())?;
+        files::write(&folder.join(super::SPECIAL), self.special_json().as_bytes())?;
+        self.beside.write(folder, &self.spelling)
     }
 
     /// The ids of `text` as the `tokenizers` crate finds them, word by word anew.
@@ -71,8 +101,7 @@ impl TextTokenizer {
 
     /// The content of `special_tokens_map.json`.
     pub fn special_json(&self) -> String {
-        let names = ["bos_token", "eos_token", "pad_token", "unk_token"];
-        let map = names
+        let map = NAMES
             .iter()
             .zip(&self.spelling)
             .filter_map(|(name, word)| Some(((*name).to_owned(), json!(word.as_ref()?))));
