@@ -9,6 +9,7 @@
 //! | [`sample`] | the stage `sample`: what the model says to a few prompts |
 //! | [`generate`] | text from a prompt, streamed, with stop strings |
 //! | [`sampling`] | from logits to the next token |
+//! | [`harness`] | benchmarks, with the results of lm-evaluation-harness |
 //! | [`perplexity`], [`windows`], [`unigram`] | the measures behind `evaluate` |
 //! | [`scoring`] | log-likelihoods of continuations that share contexts |
 //! | [`chat`] | chat templates: conversations as text, and which of it the assistant wrote |
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod chat;
 pub mod evaluate;
 pub mod generate;
+pub mod harness;
 pub mod network;
 pub mod perplexity;
 mod report;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use psann_core::{Error, Result};
-use psann_plugins_data::benchmarks::{Benchmark, Content, find};
+use psann_plugins_data::benchmarks::{Benchmark, Content, Documents, Wanted, documents, find};
 use tempfile::TempDir;
 
 /// The files of this checkout: what is tested of them is what stands in them.
@@ -181,4 +181,99 @@ fn broken_rows_name_file_and_line() {
     assert!(said.contains("not a readable Parquet file"), "{said}");
     let said = error("mine.jsonl", "{\"words\": 1}\n");
     assert!(said.contains("`question`, `answer`, `passage` or `text`"), "{said}");
+}
+
+/// The rows of a split, for evaluation.
+fn rows(path: &Path, set: &str, split: &str) -> Result<Documents> {
+    let variant = (set == "winogrande").then_some("winogrande_xl");
+    let wanted = Wanted { set, variant, split, asked: split != "train", expects: "data set `own`, column `x`" };
+    documents(&[path.to_owned()], &wanted)
+}
+
+#[test]
+fn evaluation_reads_the_rows_that_decontamination_looks_for() {
+    for benchmark in read(&[evals()], &["hellaswag", "lambada_openai", "piqa", "winogrande"]).unwrap() {
+        let found = rows(&evals(), &benchmark.set, &benchmark.split).unwrap();
+        assert_eq!((found.rows.len(), &found.digest), (benchmark.items.len(), &benchmark.digest), "{}", benchmark.set);
+        for (row, item) in found.rows.iter().zip(&benchmark.items) {
+            let text = |name: &str| row.fields[name].as_str().unwrap_or_default();
+            match &item.content {
+                Content::Passage { text: passage } => assert_eq!(passage, text("text")),
+                Content::Endings { context, .. } => assert_eq!(context, text("ctx")),
+                Content::Solutions { goal, .. } => assert_eq!(goal, text("goal")),
+                Content::Gap { sentence, .. } => assert_eq!(sentence, text("sentence")),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_keep_the_order_of_their_columns() {
+    let folder = written("hellaswag/train.jsonl", "{\"z\": 1, \"a\": \"x\", \"label\": \"3\"}\n\n{\"b\": 1.5}\n");
+    let found = rows(folder.path(), "hellaswag", "train").unwrap();
+    let columns: Vec<&str> = found.rows[0].fields.keys().map(String::as_str).collect();
+    assert_eq!(columns, ["z", "a", "label"]);
+    assert_eq!((found.rows[1].line, found.rows[1].file()), (3, found.files[0].as_path()));
+}
+
+#[test]
+fn labels_of_a_file_of_their_own_become_a_column() {
+    let folder = written("piqa/train.jsonl", "{\"goal\": \"a\"}\n{\"goal\": \"b\"}\n");
+    fs::write(folder.path().join("piqa/train-labels.lst"), "1\n0\n").unwrap();
+    let found = rows(folder.path(), "piqa", "train").unwrap();
+    let labels: Vec<i64> = found.rows.iter().map(|row| row.number("label").unwrap()).collect();
+    assert_eq!(labels, [1, 0]);
+    fs::write(folder.path().join("piqa/train-labels.lst"), "1\n2\n").unwrap();
+    let error = rows(folder.path(), "piqa", "train").unwrap_err();
+    assert!(message(&error).ends_with("is `2`; a label is 0 or 1"), "{error}");
+}
+
+#[test]
+fn the_variant_that_is_wanted_comes_before_others() {
+    let row = |text: &str| format!("{{\"sentence\": \"{text}\"}}\n");
+    let folder = written("winogrande/winogrande_l/train.jsonl", &row("large"));
+    for (file, text) in [("winogrande/winogrande_xl/train.jsonl", "xl"), ("winogrande/winogrande_xs/train.jsonl", "xs")]
+    {
+        fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
+        fs::write(folder.path().join(file), row(text)).unwrap();
+    }
+    let found = rows(folder.path(), "winogrande", "train").unwrap();
+    assert_eq!((found.files.len(), &found.rows[0].fields["sentence"]), (1, &"xl".into()));
+    let release = written("winogrande/train_l.jsonl", &row("large"));
+    fs::write(release.path().join("winogrande/train_xl.jsonl"), row("xl")).unwrap();
+    assert_eq!(rows(release.path(), "winogrande", "train").unwrap().rows[0].fields["sentence"], "xl");
+}
+
+#[test]
+fn a_lone_file_is_the_split_that_is_asked() {
+    let folder = written("own.jsonl", "{\"question\": \"a\"}\n");
+    assert_eq!(rows(folder.path(), "own", "test").unwrap().rows.len(), 1);
+    assert!(rows(folder.path(), "own", "train").is_err());
+}
+
+#[test]
+fn a_split_that_is_not_there_is_named_with_what_is() {
+    let folder = written("piqa/valid.jsonl", "{\"goal\": \"a\"}\n");
+    let place = folder.path().display().to_string();
+    let said = |error: Error| message(&error).replace(&place, "EVALS");
+    insta::assert_snapshot!(said(rows(folder.path(), "piqa", "train").unwrap_err()), @"split `train` of `piqa` is not in `EVALS`, where `EVALS/piqa/valid.jsonl` lies; expected `piqa/train.jsonl` or `.parquet` there: data set `own`, column `x`");
+    insta::assert_snapshot!(said(rows(folder.path(), "hellaswag", "validation").unwrap_err()), @"split `validation` of `hellaswag` is not in `EVALS`; expected `hellaswag/validation.jsonl` or `.parquet` there: data set `own`, column `x`");
+    insta::assert_snapshot!(said(rows(&folder.path().join("no"), "piqa", "train").unwrap_err()), @"there are no benchmarks at `EVALS/no`: it does not exist; `piqa` is expected there: data set `own`, column `x`");
+    let empty = written("piqa/train.jsonl", "\n");
+    let place = empty.path().display().to_string();
+    let error = rows(empty.path(), "piqa", "train").unwrap_err();
+    insta::assert_snapshot!(message(&error).replace(&place, "EVALS"), @"split `train` of `piqa` is empty: `EVALS/piqa/train.jsonl` has no row; expected data set `own`, column `x`");
+}
+
+#[test]
+fn pages_of_wikitext_are_the_articles_of_its_lines() {
+    let lines = [" = Kiln = ", " It is hot . ", " = = Use = = ", " Pots . ", " = Mast = ", " It is tall . "];
+    let json = |name: &str, text: String| serde_json::json!({ name: text }).to_string() + "\n";
+    let by_line: String = lines.iter().map(|line| json("text", format!("{line}\n"))).collect();
+    let by_page = json("page", lines[..4].join("\n")) + &json("page", lines[4..].join("\n"));
+    let by_line = one(written("wikitext/test.jsonl", &by_line).path(), "wikitext");
+    let by_page = one(written("wikitext/test.jsonl", &by_page).path(), "wikitext");
+    assert_eq!(by_line.items.len(), 2);
+    assert_eq!(by_line.items, by_page.items);
 }

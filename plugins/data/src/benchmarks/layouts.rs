@@ -120,7 +120,7 @@ impl Layout {
     pub fn expects(self) -> &'static str {
         match self {
             Self::Wikitext => {
-                "wikitext: split `test` (and `validation`), column `text` with ` = Title = ` lines, or `wiki.test.raw`"
+                "wikitext: split `test` (and `validation`), column `page` with an article each or `text` with ` = Title = ` lines, or `wiki.test.raw`"
             }
             Self::Lambada => "lambada: split `test`, column `text`",
             Self::Hellaswag => {
@@ -214,11 +214,16 @@ impl Layout {
 fn articles(prefix: &str, rows: &[Row]) -> Result<Vec<Item>> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for row in rows {
-        let text = row.text("text", Layout::Wikitext.expects())?;
+        // Published as whole articles, a row is one: what evaluation asks as document N is item N.
+        let page = row.fields.contains_key("page");
+        let text = row.text(if page { "page" } else { "text" }, Layout::Wikitext.expects())?;
+        if page {
+            let (title, paragraphs) = article(&text);
+            found.push((title, paragraphs));
+            continue;
+        }
         for line in text.split('\n').map(str::trim).filter(|line| !line.is_empty()) {
-            let title =
-                line.strip_prefix("= ").and_then(|rest| rest.strip_suffix(" =")).filter(|t| !t.starts_with("= "));
-            match (title, found.last_mut()) {
+            match (title_of(line), found.last_mut()) {
                 (Some(title), _) => found.push((title.to_owned(), Vec::new())),
                 (None, Some((_, paragraphs))) => paragraphs.push(line.to_owned()),
                 (None, None) => found.push((String::new(), vec![line.to_owned()])),
@@ -230,4 +235,16 @@ fn articles(prefix: &str, rows: &[Row]) -> Result<Vec<Item>> {
         content: Content::Article { title, paragraphs },
     };
     Ok(found.into_iter().enumerate().map(item).collect())
+}
+
+/// Title and paragraphs of one article.
+fn article(page: &str) -> (String, Vec<String>) {
+    let mut lines = page.split('\n').map(str::trim).filter(|line| !line.is_empty()).peekable();
+    let title = lines.next_if(|line| title_of(line).is_some()).and_then(title_of).unwrap_or_default();
+    (title.to_owned(), lines.map(str::to_owned).collect())
+}
+
+/// The title in ` = Title = `; none in ` = = Heading = = `.
+fn title_of(line: &str) -> Option<&str> {
+    line.strip_prefix("= ").and_then(|rest| rest.strip_suffix(" =")).filter(|title| !title.starts_with("= "))
 }

@@ -75,7 +75,7 @@ fn place(path: &Path) -> (String, Option<Layout>, PathBuf) {
 }
 
 /// The name of a folder, or of a file up to its first dot.
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if path.is_dir() { name } else { name.split('.').next().unwrap_or_default().to_owned() }
 }
@@ -110,7 +110,7 @@ fn splits(set: &str, layout: Option<Layout>, path: &Path) -> Result<Vec<Found>> 
 }
 
 /// The split that the words of a file's name tell.
-fn split_of(path: &Path) -> Option<&'static str> {
+pub(super) fn split_of(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     name.split(|c: char| !c.is_alphanumeric()).find_map(|word| match word {
         "test" => Some("test"),
@@ -122,7 +122,7 @@ fn split_of(path: &Path) -> Option<&'static str> {
 
 /// Of several files of one split: JSON lines before Parquet before plain text, near before deep, the raw and the English
 /// variant before others, the short name before the long; all parts of a file that was cut (`-00000-of-00002`).
-fn choose(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(super) fn choose(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     let rank = |path: &Path| {
         let text = path.to_string_lossy().to_lowercase();
         let kind = [".jsonl", ".parquet", ""].iter().position(|kind| text.contains(kind)).unwrap_or(2);
@@ -147,7 +147,7 @@ fn part(path: &Path) -> Option<(String, String)> {
     Some((before.to_owned(), after.to_owned()))
 }
 
-fn collect(folder: &Path, depth: usize, tables: &mut Vec<PathBuf>) -> Result<()> {
+pub(super) fn collect(folder: &Path, depth: usize, tables: &mut Vec<PathBuf>) -> Result<()> {
     for entry in list(folder)? {
         if entry.is_dir() {
             if depth > 0 {
@@ -160,7 +160,7 @@ fn collect(folder: &Path, depth: usize, tables: &mut Vec<PathBuf>) -> Result<()>
     Ok(())
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let cannot = |e: std::io::Error| Error::new(format!("cannot list `{}`", folder.display())).because(e);
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use psann_core::{Error, Result};
 
+mod documents;
 mod layouts;
 mod locate;
 mod table;
 
+pub use documents::{Documents, Wanted, documents};
 pub use layouts::{Content, Layout};
 pub use locate::find;
 pub use table::{Row, Table};
@@ -91,38 +93,44 @@ impl Found {
     }
 }
 
-/// PIQA is published with the right solutions in a file of their own, one number a line: `valid-labels.lst` beside
-/// `valid.jsonl`.
+/// The labels of PIQA's items, from the file beside theirs.
 fn labels(files: &[PathBuf], items: &mut [Item]) -> Result<()> {
-    let Some(file) = files.first() else { return Ok(()) };
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let beside = file.with_file_name(format!("{stem}-labels.lst"));
-    if !beside.is_file() {
-        return Ok(());
-    }
-    let text = fs::read_to_string(&beside)
-        .map_err(|e| Error::new(format!("cannot read `{}`", beside.display())).because(e))?;
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.len() != items.len() {
-        return Err(Error::new(format!(
-            "`{}` has {} labels for the {} items of `{}`",
-            beside.display(),
-            lines.len(),
-            items.len(),
-            file.display()
-        ))
-        .hint("take both files from the same release"));
-    }
-    for (index, (line, item)) in lines.iter().zip(items).enumerate() {
+    let Some(labels) = label_lines(files, items.len())? else { return Ok(()) };
+    for (label, item) in labels.into_iter().zip(items) {
         if let Content::Solutions { gold, .. } = &mut item.content {
-            let label = line.parse().ok().filter(|label| *label < 2).ok_or_else(|| {
-                Error::new(format!("line {} of `{}` is `{line}`", index + 1, beside.display()))
-                    .hint("a label is 0 or 1")
-            })?;
             *gold = Some(label);
         }
     }
     Ok(())
+}
+
+/// PIQA is published with the right solutions in a file of their own, one number a line: `valid-labels.lst` beside
+/// `valid.jsonl`.
+fn label_lines(files: &[PathBuf], items: usize) -> Result<Option<Vec<usize>>> {
+    let Some(file) = files.first() else { return Ok(None) };
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let beside = file.with_file_name(format!("{stem}-labels.lst"));
+    if !beside.is_file() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&beside)
+        .map_err(|e| Error::new(format!("cannot read `{}`", beside.display())).because(e))?;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() != items {
+        return Err(Error::new(format!(
+            "`{}` has {} labels for the {items} items of `{}`",
+            beside.display(),
+            lines.len(),
+            file.display()
+        ))
+        .hint("take both files from the same release"));
+    }
+    let label = |(index, line): (usize, &&str)| {
+        line.parse().ok().filter(|label| *label < 2).ok_or_else(|| {
+            Error::new(format!("line {} of `{}` is `{line}`", index + 1, beside.display())).hint("a label is 0 or 1")
+        })
+    };
+    lines.iter().enumerate().map(label).collect::<Result<Vec<usize>>>().map(Some)
 }
 
 fn names(files: &[PathBuf]) -> String {

@@ -62,6 +62,11 @@ impl Table {
 }
 
 impl Row {
+    /// Where it stood.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// An error about this row.
     pub fn broken(&self, what: &str, hint: &str) -> Error {
         Error::new(format!("line {} of `{}` {what}", self.line, self.file.display())).hint(hint.to_owned())
@@ -145,7 +150,7 @@ fn parquet_rows(file: &Arc<PathBuf>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Texts, whole numbers and lists of them are all that benchmarks have; anything else becomes its printed form.
+/// Texts, numbers and lists of them are all that benchmarks have; anything else becomes its printed form.
 fn json(field: &Field) -> Value {
     match field {
         Field::Null => Value::Null,
@@ -158,6 +163,8 @@ fn json(field: &Field) -> Value {
         Field::UShort(value) => Value::from(*value),
         Field::UInt(value) => Value::from(*value),
         Field::ULong(value) => Value::from(*value),
+        Field::Float(value) => Value::from(*value),
+        Field::Double(value) => Value::from(*value),
         Field::Str(value) => Value::from(value.as_str()),
         Field::ListInternal(list) => list.elements().iter().map(json).collect(),
         Field::Group(row) => Value::Object(row.get_column_iter().map(|(name, f)| (name.clone(), json(f))).collect()),
