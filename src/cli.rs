@@ -18,8 +18,12 @@ pub struct Cli {
 pub enum Command {
     /// Run a recipe: every stage that is not finished yet
     Recipe(RecipeArgs),
+    /// Score a trained model on tasks, with the numbers of lm-evaluation-harness
+    Evaluate(EvaluateArgs),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
+    /// Answer over HTTP with a trained model, as OpenAI's interface does
+    Serve(ServeArgs),
     /// Exchange models with the Python reference (psannlm) and Hugging Face
     #[command(subcommand)]
     Model(ModelCommand),
@@ -80,6 +84,101 @@ pub enum RecipeCommand {
     },
 }
 
+/// `psann evaluate RUN` and `psann evaluate compare FIRST SECOND`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct EvaluateArgs {
+    /// Other things to do with results
+    #[command(subcommand)]
+    pub command: Option<EvaluateCommand>,
+    /// A run's folder (`runs/quickstart`), a saved model's, or a Hugging Face folder
+    #[arg(required = true, value_name = "RUN")]
+    pub run: Option<PathBuf>,
+    /// Tasks, with commas between: wikitext, lambada_openai, hellaswag, piqa, winogrande, or TOML files of your own
+    #[arg(long, required = true, value_name = "TASK", value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Folder or files with the documents of the tasks (`DIR/hellaswag/validation.jsonl`)
+    #[arg(long, required = true, value_name = "DIR", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Examples before each question; by default what the task says
+    #[arg(long, value_name = "N")]
+    pub fewshot: Option<u64>,
+    /// Seed of the draws of examples
+    #[arg(long, value_name = "N", default_value_t = 1234, allow_negative_numbers = true)]
+    pub fewshot_seed: i64,
+    /// Write prompts with the tokenizer's chat template, or with the one in FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "clap's way to tell: left out, without a value, with one")]
+    pub chat_template: Option<Option<PathBuf>>,
+    /// With a chat template: whether examples are turns of their own, which is the default there
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fewshot_as_multiturn: Option<bool>,
+    /// What the model is told before everything else
+    #[arg(long, value_name = "TEXT")]
+    pub system_instruction: Option<String>,
+    /// The first documents of each task only: a number, or below 1 a share of them
+    #[arg(long, value_name = "N", conflicts_with = "samples")]
+    pub limit: Option<f64>,
+    /// These documents only, by their number: JSON such as `{"piqa": [0, 3]}`, or a file with it
+    #[arg(long, value_name = "JSON")]
+    pub samples: Option<String>,
+    /// Most tokens that the model reads at once; by default what it was trained on
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<u64>,
+    /// Replicates of the bootstrap behind the standard error of perplexity; 0 leaves all standard errors out
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub bootstrap: u64,
+    /// Documents computed at once; changes no result
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch: u64,
+    /// What matrices are stored in; fp32 gives the numbers that others quote
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = WeightsKind::Fp32)]
+    pub weights: WeightsKind,
+    /// Processes that share the work; changes no result
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub ranks: usize,
+    /// Threads of each process
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Show the prompts of the first N documents of each task with token boundaries and warnings, and compute nothing
+    #[arg(long, value_name = "N")]
+    pub show_prompt: Option<usize>,
+    /// Folder for results, samples and the journal; `evaluations` in a run's folder by default
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// The model's name in results; its path by default
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// Ask everything again instead of going on from what an earlier evaluation wrote down
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print the result file instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psann evaluate compare`.
+#[derive(Debug, Subcommand)]
+pub enum EvaluateCommand {
+    /// Tell whether two results differ by more than chance, document by document
+    Compare {
+        /// A `results_….json`, with its sample files beside it
+        #[arg(value_name = "FIRST")]
+        first: PathBuf,
+        /// Another one
+        #[arg(value_name = "SECOND")]
+        second: PathBuf,
+    },
+}
+
+/// What matrices are stored in, as `--weights` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightsKind {
+    // No help of their own: it would stretch the help of every flag over several lines.
+    Fp32,
+    Bf16,
+}
+
 /// `psann generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
@@ -107,9 +206,68 @@ pub struct GenerateArgs {
     /// The same seed gives the same text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// What matrices are stored in: bf16 halves memory and is faster
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = WeightsKind::Fp32)]
+    pub weights: WeightsKind,
     /// Print JSON, one object a prompt
     #[arg(long)]
     pub json: bool,
+}
+
+/// `psann serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A run's folder (`runs/quickstart`) or a saved model's
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Address to listen at; other machines reach `0.0.0.0` and `::`
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen at; 0 takes any that is free
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// What clients must send as `Authorization: Bearer KEY`; better given as the variable PSANN_API_KEY
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Let other machines in without a key
+    #[arg(long, conflicts_with = "api_key")]
+    pub no_key: bool,
+    /// What clients call the model; by default its folder's name
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// Most tokens that the model reads; by default what the run trained with, else 2048
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub context: Option<usize>,
+    /// What matrices are stored in: bf16 halves memory and answers faster, fp32 is what evaluation quotes
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = WeightsKind::Fp32)]
+    pub weights: WeightsKind,
+    /// A file with the chat template, in place of the tokenizer's own
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Most texts in progress at once
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub streams: usize,
+    /// Most texts that wait for their turn; further requests are told to come back
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub queue: usize,
+    /// Most tokens of a completion; by default what the context leaves
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<usize>,
+    /// Most tokens that the texts in progress may grow to together, for their caches; by default enough for all
+    #[arg(long, value_name = "TOKENS")]
+    pub cache_tokens: Option<usize>,
+    /// Most connections at once
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub connections: usize,
+    /// Most seconds of a request, waiting included
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+    /// Threads of the network
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Serve `/tokenizer_info`, `/tokenize` and `/detokenize`, too
+    #[arg(long)]
+    pub tokenizer_routes: bool,
 }
 
 /// `psann model`.
@@ -285,6 +443,10 @@ pub enum BenchCommand {
     Fsdp(BenchFsdpArgs),
     /// Time generation, one token after the other
     Generate(BenchGenerateArgs),
+    /// Time the scoring of multiple-choice documents, with and without shared beginnings
+    Evaluate(BenchEvaluateArgs),
+    /// Time the server, with readers who are there at once
+    Serve(BenchServeArgs),
     /// Time the steps of optimizers, and weigh their state
     Optimizer(BenchOptimizerArgs),
     /// Time the search for near copies: from files to Parquet
@@ -467,6 +629,55 @@ pub struct BenchGenerateArgs {
     /// Tokens to generate
     #[arg(long, default_value_t = 64)]
     pub tokens: usize,
+    /// Store matrices in bf16 instead of fp32
+    #[arg(long)]
+    pub bf16: bool,
+}
+
+/// `psann bench evaluate`.
+#[derive(Debug, Args)]
+pub struct BenchEvaluateArgs {
+    /// Sizes
+    #[command(flatten)]
+    pub model: BenchModelArgs,
+    /// Documents
+    #[arg(long, default_value_t = 16)]
+    pub documents: usize,
+    /// Documents computed at once
+    #[arg(long, default_value_t = 4)]
+    pub batch: usize,
+    /// Tokens of a context, examples included
+    #[arg(long, default_value_t = 500)]
+    pub context: usize,
+    /// Endings of a document
+    #[arg(long, default_value_t = 4)]
+    pub endings: usize,
+    /// Tokens of an ending
+    #[arg(long, default_value_t = 24)]
+    pub ending: usize,
+}
+
+/// `psann bench serve`.
+#[derive(Debug, Args)]
+pub struct BenchServeArgs {
+    /// Sizes
+    #[command(flatten)]
+    pub model: BenchModelArgs,
+    /// Readers at once, one measurement for each number
+    #[arg(long, num_args = 1.., default_values_t = [1, 8, 32])]
+    pub streams: Vec<usize>,
+    /// Tokens in a prompt
+    #[arg(long, default_value_t = 64)]
+    pub prompt: usize,
+    /// Tokens of a text
+    #[arg(long, default_value_t = 64)]
+    pub tokens: usize,
+    /// Texts of each reader
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Store matrices in bf16 instead of fp32
+    #[arg(long)]
+    pub bf16: bool,
 }
 
 /// Activation checkpointing, as `--checkpoint` takes it.
@@ -476,6 +687,10 @@ pub enum Checkpointing {
     None,
     /// Keep the inputs of blocks, compute the rest again
     Full,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

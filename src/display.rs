@@ -81,6 +81,27 @@ pub fn result(text: &str) {
     drop(write!(out, "{text}{end}").and_then(|()| out.flush()));
 }
 
+/// Columns under their heads, two spaces apart: the first to the left, the others to the right.
+pub fn table<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
+    let length = |text: &str| text.chars().count();
+    let width =
+        |column: usize| rows.iter().map(|row| length(&row[column])).chain([length(head[column])]).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: [&str; N]| {
+        let cell = |index: usize| {
+            let width = widths[index];
+            if index == 0 { format!("{:<width$}", cells[index]) } else { format!("{:>width$}", cells[index]) }
+        };
+        let cells: [String; N] = std::array::from_fn(cell);
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = line(*head);
+    for row in rows {
+        text.push_str(&line(std::array::from_fn(|index| row[index].as_str())));
+    }
+    text
+}
+
 /// `12.3 s`, `4 m 05 s`, `2 h 03 m`.
 pub fn seconds(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -13,6 +13,7 @@ use psann_plugins_nn as _;
 mod cli;
 mod commands;
 mod display;
+mod evaluation;
 mod launch;
 mod progress;
 mod run;

@@ -6,6 +6,7 @@ mod end_to_end {
     mod bad_input;
     mod cli;
     mod data;
+    mod evaluate;
     mod golden;
     mod interrupt;
     mod launch;
@@ -17,6 +18,7 @@ mod end_to_end {
     mod repl;
     mod resume;
     mod runs;
+    mod serve;
     mod stream;
     mod support;
 }

@@ -93,7 +93,7 @@ impl Pass {
     }
 
     /// Moves the lengths of all caches behind their runs; the last step of a pass.
-    pub(crate) fn remember_lengths(&mut self) {
+    pub fn remember_lengths(&mut self) {
         for run in &self.runs {
             if let Past::Cache(cache) = run.past {
                 self.caches[cache].length += run.tokens.end - run.tokens.start;

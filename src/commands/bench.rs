@@ -1,6 +1,7 @@
 //! `psann bench`: what this machine can do, as figures that can be compared.
 
 mod data;
+mod inference;
 mod loader;
 
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use psann_core::plan::Component;
 use psann_core::registry::Kind;
 use psann_core::{Collective, Error};
-use psann_eval::bench::{GenerateBenchOptions, generate_bench};
 use psann_torch::distributed::SlowLink;
 use psann_train::bench::optimizer::{OptimizerBenchOptions, OptimizerBenchReport, optimizer_bench};
 use psann_train::bench::{BenchOptions, BenchReport, ranked_bench, train_bench};
@@ -19,9 +19,7 @@ use psann_train::ranks::Ranks;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{
-    BenchCommand, BenchFsdpArgs, BenchGenerateArgs, BenchOptimizerArgs, BenchTrainArgs, Checkpointing, ShardingMode,
-};
+use crate::cli::{BenchCommand, BenchFsdpArgs, BenchOptimizerArgs, BenchTrainArgs, Checkpointing, ShardingMode};
 use crate::display::{self, Failure};
 use crate::launch::{self, Part};
 
@@ -30,7 +28,9 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Train(args) => train(args),
         BenchCommand::Fsdp(args) => fsdp(args),
-        BenchCommand::Generate(args) => generate(args),
+        BenchCommand::Generate(args) => inference::generate(args),
+        BenchCommand::Evaluate(args) => inference::evaluate(args),
+        BenchCommand::Serve(args) => inference::serve(args),
         BenchCommand::Optimizer(args) => optimizer(args),
         BenchCommand::Minhash(args) => data::minhash(args),
         BenchCommand::Filters(args) => data::filters(args),
@@ -97,22 +97,6 @@ fn train_options(args: &BenchTrainArgs, ranks: usize) -> BenchOptions {
         bf16: args.bf16,
         ..BenchOptions::default()
     }
-}
-
-fn generate(args: &BenchGenerateArgs) -> Result<(), Failure> {
-    let sizes = &args.model;
-    let report = generate_bench(&GenerateBenchOptions {
-        d_model: sizes.d_model as i64,
-        layers: sizes.layers as i64,
-        heads: sizes.heads as i64,
-        d_mlp: sizes.d_mlp as i64,
-        vocab: sizes.vocab as i64,
-        threads: sizes.threads as usize,
-        prompt: args.prompt,
-        tokens: args.tokens,
-        ..GenerateBenchOptions::default()
-    })?;
-    print(&report, &report.to_string(), sizes.json)
 }
 
 fn optimizer(args: &BenchOptimizerArgs) -> Result<(), Failure> {

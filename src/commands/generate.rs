@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 
 use psann_core::{Error, Event, Observer};
 use psann_eval::generate::{GenerateOptions, Generator};
-use psann_eval::network::Network;
+use psann_eval::network::{Network, store_in_half};
 use psann_eval::sampling::Sampling;
 use serde_json::json;
 
-use crate::cli::GenerateArgs;
+use crate::cli::{GenerateArgs, WeightsKind};
 use crate::display::{self, Failure};
 use crate::progress::Progress;
 use crate::run::Trained;
@@ -18,7 +18,10 @@ use crate::stop::Stop;
 /// Continues every prompt.
 pub fn execute(args: &GenerateArgs) -> Result<(), Failure> {
     let observer = Progress::new(Stop::listen()?);
-    let trained = Trained::open(&args.run)?;
+    let mut trained = Trained::open(&args.run)?;
+    if args.weights == WeightsKind::Bf16 {
+        store_in_half(&mut trained.loaded.parameters);
+    }
     let network = Network::new(trained.loaded.model.as_ref(), &trained.loaded.parameters)?;
     let generator = Generator::new(network, &trained.tokenizer)?;
     let options = GenerateOptions {

@@ -2,11 +2,13 @@
 
 mod bench;
 mod data;
+mod evaluate;
 mod generate;
 mod model;
 mod plugin;
 mod recipe;
 mod repl;
+mod serve;
 
 use psann_core::registry;
 
@@ -18,7 +20,9 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
     registry::check_unique()?;
     match cli.command {
         Command::Recipe(args) => recipe::execute(args),
+        Command::Evaluate(args) => evaluate::execute(&args),
         Command::Generate(args) => generate::execute(&args),
+        Command::Serve(args) => serve::execute(&args),
         Command::Model(command) => model::execute(&command),
         Command::Data(command) => data::execute(&command),
         Command::Plugin(command) => plugin::execute(&command),

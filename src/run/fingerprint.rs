@@ -2,10 +2,12 @@
 //! stages it builds on. Two equal fingerprints mean equal results, so finished work can be skipped.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use psann_core::plan::{Component, Flow, Plan};
 use psann_core::registry::{self, Kind};
-use psann_core::{Error, Result, canonical};
+use psann_core::{Error, Result, canonical, options};
+use psann_eval::EvaluateOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -80,6 +82,15 @@ fn without_effect_free(schema: &Value, options: &Value) -> Value {
 /// What the data of a stage are, when it reads some.
 fn identity(plan: &Plan, index: usize) -> Result<Option<String>> {
     let stage = &plan.stages[index];
+    if super::evaluate::is_shared(stage) {
+        let options: EvaluateOptions = options::parse(&stage.options)?;
+        let data: Vec<PathBuf> = options.data.iter().map(PathBuf::from).collect();
+        let shots = options.fewshot.map(|shots| shots as usize);
+        return crate::evaluation::digest(&options.tasks, &data, shots).map(Some);
+    }
+    if stage.kind == "evaluate" {
+        return Ok(None);
+    }
     if let Some(data) = stage.options.get("data") {
         let flow: Flow =
             serde_json::from_value(data.clone()).map_err(|e| Error::usage("`data` is no flow").because(e))?;

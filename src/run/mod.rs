@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod directory;
+mod evaluate;
 pub mod fingerprint;
 pub mod overview;
 mod stages;
@@ -99,7 +100,7 @@ const PASSED: &str = "passed";
 
 /// Stages that all ranks work on.
 fn is_shared(stage: &Stage) -> bool {
-    stage.kind == "pretrain"
+    stage.kind == "pretrain" || evaluate::is_shared(stage)
 }
 
 /// What a rank other than the first does: joins it where it asks for that, and leaves after the last such stage.

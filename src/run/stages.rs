@@ -7,18 +7,19 @@ use psann_core::plan::{Component, Plan, Stage};
 use psann_core::registry::Kind;
 use psann_core::{Error, Event, Observer, Result, Tokenizer, options};
 use psann_data::loader::{HeldOutOptions, Loader, TokenCounts, TrainingText, count_tokens, validation_batches};
-use psann_data::tokenizer::{self, TokenizerStageOptions};
+use psann_data::tokenizer::{self, TextTokenizer, TokenizerStageOptions};
 use psann_data::{Manifest, PrepareJob, PrepareOptions, Split, read_documents};
-use psann_eval::evaluate::{EvaluateInput, EvaluateOptions, HeldOut};
 use psann_eval::network::Network;
 use psann_eval::sample::{Sample, SampleOptions};
 use psann_train::export::Format;
 use psann_train::hugging_face::{self, TokenizerFolder};
+use psann_train::probe::Probe;
 use psann_train::ranks::Ranks;
 use psann_train::reference::{self, TokenizerFiles};
 use psann_train::{Job, PretrainOptions};
 use serde_json::{Value, json};
 
+use super::evaluate::{self, TaskProbe};
 use super::{Fingerprint, Outcome, RunDirectory, data, earlier, overview};
 use crate::display::count;
 
@@ -42,24 +43,37 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The folder of the latest earlier stage of a kind; of `prepare` that of its corpus.
-    fn input(&self, kind: &str) -> Result<PathBuf> {
+    pub fn input(&self, kind: &str) -> Result<PathBuf> {
         let (index, stage) = earlier(self.plan, self.index, kind)
             .ok_or_else(|| Error::usage(format!("there is no `{kind}` stage before it")).hint(missing(kind)))?;
         let folder = self.directory.stage_folder(stage, &self.fingerprints[index]);
         Ok(if kind == "prepare" { corpus_folder(stage, &folder) } else { folder })
     }
 
-    fn pretrain_options(&self) -> Result<PretrainOptions> {
+    /// The options of the training before this stage.
+    pub fn pretrain_options(&self) -> Result<PretrainOptions> {
         let (_, stage) = earlier(self.plan, self.index, "pretrain")
             .ok_or_else(|| Error::usage("there is no `pretrain` stage before it").hint(missing("pretrain")))?;
         PretrainOptions::parse(&stage.options)
     }
 
-    fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
-        Ok(Arc::new(tokenizer::open(&self.input("tokenizer")?)?))
+    /// The options of this stage, which is a training.
+    pub fn own_pretrain_options(&self) -> Result<PretrainOptions> {
+        PretrainOptions::parse(&self.plan.stages[self.index].options)
     }
 
-    fn training_text(&self) -> Result<TrainingText> {
+    /// The tokenizer of the run.
+    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
+        Ok(Arc::new(self.text_tokenizer()?))
+    }
+
+    /// The same with what stands beside it, such as chat templates.
+    pub fn text_tokenizer(&self) -> Result<TextTokenizer> {
+        tokenizer::open(&self.input("tokenizer")?)
+    }
+
+    /// The text that the model is trained on.
+    pub fn training_text(&self) -> Result<TrainingText> {
         match data::source(self.plan, self.index)? {
             Some(source) => TrainingText::source(&source),
             None => Ok(TrainingText::prepared(&self.input("prepare")?, Split::Train)),
@@ -67,7 +81,7 @@ impl Context<'_> {
     }
 
     /// The tokens of `text`; counted once, and kept beside the tokenizer.
-    fn count(&self, text: &TrainingText, tokenizer: &Arc<dyn Tokenizer>, sequence: u64) -> Result<TokenCounts> {
+    pub fn count(&self, text: &TrainingText, tokenizer: &Arc<dyn Tokenizer>, sequence: u64) -> Result<TokenCounts> {
         count_tokens(text, tokenizer, sequence as usize, &self.input("tokenizer")?, self.observer)
     }
 
@@ -98,7 +112,7 @@ pub fn execute(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         "prepare" => prepare(stage, context),
         "tokenizer" => tokenizer_stage(stage, context),
         "pretrain" => pretrain(stage, context),
-        "evaluate" => evaluate(stage, context),
+        "evaluate" => evaluate::execute(stage, context),
         "sample" => sample(stage, context),
         "save" => save(stage, context),
         other => Err(Error::usage(format!("this program cannot run a stage of kind `{other}`"))),
@@ -185,6 +199,7 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         optimizer: parts.optimizer,
         stream: Box::new(stream),
         validation,
+        probe: TaskProbe::of_plan(context)?.map(|probe| Box::new(probe) as Box<dyn Probe + '_>),
         epoch_tokens,
         directory: context.folder,
         device: *device,
@@ -209,29 +224,6 @@ fn pretrain(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
         line.push_str(&format!(" · memory {} (planned {planned})", crate::display::bytes(peak as f64)));
     }
     Ok(Outcome { summary: line, text: String::new(), report: to_json(&summary)? })
-}
-
-fn evaluate(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
-    let options: EvaluateOptions = options::parse(&stage.options)?;
-    let (prepared, tokenizer) = (context.input("prepare")?, context.tokenizer()?);
-    let loaded = psann_train::checkpoint::load_model(&context.input("pretrain")?)?;
-    let limit = options.documents.map_or(usize::MAX, |count| count.0 as usize);
-    let mut held_out = Vec::new();
-    for document in read_documents(&prepared, Split::Validation)?.take(limit) {
-        let text = document?.text;
-        held_out.push(HeldOut { tokens: tokenizer.encode(&text)?, bytes: text.len() as u64 });
-    }
-    let sequence_length = context.pretrain_options()?.seq_len;
-    let counts = context.count(&context.training_text()?, &tokenizer, sequence_length)?;
-    let input = EvaluateInput {
-        documents: &held_out,
-        special: tokenizer.special(),
-        training_counts: Some(&counts.counts),
-        sequence_length,
-    };
-    let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
-    let report = psann_eval::evaluate(network, input, &options, context.observer)?;
-    Ok(Outcome { summary: report.summary(), text: report.to_string(), report: to_json(&report)? })
 }
 
 fn sample(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
@@ -284,7 +276,8 @@ pub fn tokenizer_files(folder: &Path) -> Result<TokenizerFiles> {
     Ok(TokenizerFiles { json: tokenizer.json()?, special: tokenizer.special_json() })
 }
 
-fn to_json<T: serde::Serialize>(report: &T) -> Result<Value> {
+/// A report as JSON.
+pub fn to_json<T: serde::Serialize>(report: &T) -> Result<Value> {
     serde_json::to_value(report).map_err(|e| Error::new("cannot write a report as JSON").because(e))
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 #[test]
 #[ignore = "needs what tests/real_model/run.sh fetches"]
+#[expect(clippy::print_stderr, reason = "the figure is what the test is run for")]
 fn real_model_log_probabilities_are_those_of_numpy() {
     let folder = std::env::var_os("PSANN_REAL_MODEL").map(PathBuf::from).expect("run tests/real_model/run.sh");
     let loaded = load_model(&folder.join("model")).unwrap();

@@ -54,6 +54,19 @@ Tensor product(const Tensor& x, const Tensor& weight, const Tensor* bias) {
   return y;
 }
 
+void normalise(const Tensor& logits, double* log_sums, int64_t* greedy) {
+  const int64_t rows = logits.size(0), classes = logits.size(1);
+  if (fused(logits)) {
+    const Tensor plain = logits.contiguous();
+    inference_kernels().normalisers(plain.const_data_ptr<float>(), log_sums, greedy, rows, classes);
+    return;
+  }
+  const Tensor sums = logits.to(at::kDouble).logsumexp(-1).cpu().contiguous();
+  std::copy_n(sums.const_data_ptr<double>(), rows, log_sums);
+  const Tensor best = logits.argmax(-1).cpu().contiguous();
+  std::copy_n(best.const_data_ptr<int64_t>(), rows, greedy);
+}
+
 // The same by libtorch's attention, run by run.
 Tensor composed_attention(const Tensor& q, const AttentionShape& shape, const Tensor& slopes, const int64_t* layout,
                           const Tensor* const* keys, const Tensor* const* values, int64_t runs) {
@@ -131,16 +144,8 @@ int psann_log_likelihoods(const Tensor* hidden, const Tensor* weight, const int6
     for (int64_t first = 0; first < rows; first += psann::kLogitRows) {
       const int64_t count = std::min(psann::kLogitRows, rows - first);
       Tensor logits = psann::product(hidden->narrow(0, first, count), *weight, nullptr);
-      Tensor log_sums;
-      if (psann::fused(logits)) {
-        log_sums = at::empty({count}, at::kDouble);
-        psann::inference_kernels().normalisers(logits.const_data_ptr<float>(), log_sums.mutable_data_ptr<double>(),
-                                               greedy + first, count, classes);
-      } else {
-        log_sums = logits.to(at::kDouble).logsumexp(-1).cpu();
-        const Tensor best = logits.argmax(-1).cpu().contiguous();
-        std::copy_n(best.const_data_ptr<int64_t>(), count, greedy + first);
-      }
+      std::vector<double> of_row(count);
+      psann::normalise(logits, of_row.data(), greedy + first);
       std::vector<int64_t> places;
       const int64_t begin = pair;
       for (; pair < pairs && pair_rows[pair] < first + count; ++pair) {
@@ -148,10 +153,15 @@ int psann_log_likelihoods(const Tensor* hidden, const Tensor* weight, const int6
       }
       const Tensor wanted = at::tensor(places, at::kLong).to(logits.device());
       const Tensor found = logits.flatten().index_select(0, wanted).to(at::kDouble).cpu().contiguous();
-      const double *of_target = found.const_data_ptr<double>(), *of_row = log_sums.const_data_ptr<double>();
+      const double* of_target = found.const_data_ptr<double>();
       for (int64_t i = begin; i < pair; ++i) log_likelihoods[i] = of_target[i - begin] - of_row[pair_rows[i] - first];
     }
   });
+}
+
+// Per row of logits [rows, classes]: the logarithm of the sum of exponentials, and the first largest class.
+int psann_normalisers(const Tensor* logits, double* log_sums, int64_t* greedy) {
+  return psann::guarded([&] { psann::normalise(*logits, log_sums, greedy); });
 }
 
 int psann_swiglu(const Tensor* gate, const Tensor* up, Tensor** result) {

@@ -4,37 +4,105 @@
 //! tokenizer; *bits per byte* is comparable between all models; the *unigram perplexity* is what counting tokens alone
 //! achieves on the same text. The end-of-text token is context, never text: it is not scored.
 
-use psann_core::quantity::Count;
+use std::collections::BTreeMap;
+
+use psann_core::quantity::{Count, Span};
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Error, Observer, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::harness::{Format, Limit, SuiteOptions};
 use crate::network::Network;
 use crate::perplexity::{self, Rolling};
 use crate::unigram::Unigram;
 
-/// Measures how well the model predicts held-out text.
+/// Measures how well the model predicts held-out text, and what it scores on tasks.
 ///
-/// Each document is scored on its own, each of its tokens once, behind the tokenizer's begin-of-text token (or the
-/// end-of-text token that separated documents in training).
+/// Each held-out document is scored on its own, each of its tokens once, behind the tokenizer's begin-of-text token (or
+/// the end-of-text token that separated documents in training). Tasks are those of lm-evaluation-harness 0.4.13, with the
+/// same prompts, metrics and files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateOptions {
-    /// Windows computed at once; more use more memory and change no result.
+    /// Documents (of held-out text: windows) computed at once; more use more memory and change no result.
     #[schemars(range(min = 1), extend("x-effect-free" = true))]
     pub batch: u64,
     /// Tokens the model sees at most; the sequence length of training if not given.
     pub context: Option<Count>,
-    /// Tokens newly scored in each window; all of `context` if not given. Less gives tokens more context, at more cost.
+    /// Tokens of held-out text newly scored in each window; all of `context` if not given. Less gives tokens more context,
+    /// at more cost.
     pub stride: Option<Count>,
-    /// Documents to score at most, the first ones; all if not given.
+    /// Held-out documents to score at most, the first ones; all if not given.
     pub documents: Option<Count>,
+    /// Tasks: `wikitext`, `lambada_openai`, `hellaswag`, `piqa`, `winogrande`, or TOML files with tasks of your own.
+    pub tasks: Vec<String>,
+    /// Folders or files with the documents of the tasks.
+    pub data: Vec<String>,
+    /// Examples before each question; by default what the task says, mostly none.
+    pub fewshot: Option<u64>,
+    /// Seed of the draws of examples.
+    pub fewshot_seed: i64,
+    /// Documents of each task, the first ones: a number, or below 1 a share of them; all if not given.
+    pub limit: Option<f64>,
+    /// Write prompts with the tokenizer's chat template.
+    pub chat_template: bool,
+    /// With a chat template: whether examples are turns of their own (the default) or stand in one turn.
+    pub fewshot_as_multiturn: Option<bool>,
+    /// What the model is told before everything else.
+    pub system_instruction: Option<String>,
+    /// Replicates of the bootstrap behind standard errors that have no formula; 0 leaves all standard errors out.
+    pub bootstrap: u64,
+    /// Evaluate the tasks during training too, after so many steps each time.
+    #[schemars(extend("x-effect-free" = true))]
+    pub every: Option<Span>,
 }
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
-        Self { batch: 8, context: None, stride: None, documents: None }
+        Self {
+            batch: 8,
+            context: None,
+            stride: None,
+            documents: None,
+            tasks: Vec::new(),
+            data: Vec::new(),
+            fewshot: None,
+            fewshot_seed: 1234,
+            limit: None,
+            chat_template: false,
+            fewshot_as_multiturn: None,
+            system_instruction: None,
+            bootstrap: 100_000,
+            every: None,
+        }
+    }
+}
+
+impl EvaluateOptions {
+    /// What to ask of the tasks, and how.
+    ///
+    /// # Errors
+    /// When an option makes no sense or options exclude each other.
+    pub fn suite(&self) -> Result<SuiteOptions> {
+        if !self.chat_template && self.fewshot_as_multiturn == Some(true) {
+            return Err(Error::usage("`fewshot_as_multiturn` needs a chat template, which writes the turns")
+                .hint("set `chat_template: true` too"));
+        }
+        let format = match (self.chat_template, self.fewshot_as_multiturn.unwrap_or(true)) {
+            (false, _) => Format::Plain,
+            (true, true) => Format::MultiTurn,
+            (true, false) => Format::SingleTurn,
+        };
+        Ok(SuiteOptions {
+            shots: self.fewshot.map(|shots| shots as usize),
+            seed: self.fewshot_seed,
+            limit: self.limit.map(Limit::new).transpose()?,
+            samples: BTreeMap::new(),
+            format,
+            system_instruction: self.system_instruction.clone(),
+            bootstrap_iterations: self.bootstrap as usize,
+        })
     }
 }
 
@@ -204,6 +272,19 @@ mod tests {
         for wrong in [json!({ "batch": 0 }), json!({ "contxt": 3 }), json!({ "stride": "far" })] {
             assert!(psann_core::options::parse::<EvaluateOptions>(&wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn options_of_tasks_become_what_a_suite_wants() {
+        let of = |value| psann_core::options::parse::<EvaluateOptions>(&value).unwrap().suite();
+        assert_eq!(of(json!({})).unwrap(), SuiteOptions::default());
+        let chat = of(json!({ "chat_template": true, "fewshot": 5, "limit": 0.25 })).unwrap();
+        assert_eq!((chat.format, chat.shots, chat.limit), (Format::MultiTurn, Some(5), Some(Limit::Fraction(0.25))));
+        let single = of(json!({ "chat_template": true, "fewshot_as_multiturn": false })).unwrap();
+        assert_eq!(single.format, Format::SingleTurn);
+        let error = of(json!({ "fewshot_as_multiturn": true })).unwrap_err().to_string();
+        assert_eq!(error, "`fewshot_as_multiturn` needs a chat template, which writes the turns");
+        assert!(of(json!({ "limit": 1.5 })).is_err());
     }
 
     #[test]

@@ -13,10 +13,12 @@
 //! | [`perplexity`], [`windows`], [`unigram`] | the measures behind `evaluate` |
 //! | [`scoring`] | log-likelihoods of continuations that share contexts |
 //! | [`chat`] | chat templates: conversations as text, and which of it the assistant wrote |
-//! | [`bench`] | how fast this machine generates |
+//! | [`server`] | the same over HTTP, for many at once |
+//! | [`bench`] | how fast this machine generates, evaluates and serves |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod answer;
 pub mod bench;
 pub mod chat;
 pub mod evaluate;
@@ -28,6 +30,7 @@ mod report;
 pub mod sample;
 pub mod sampling;
 pub mod scoring;
+pub mod server;
 pub mod unigram;
 pub mod windows;
 

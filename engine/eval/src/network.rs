@@ -5,19 +5,66 @@
 //! nobody asked for: at 50 thousand tokens of vocabulary the last matrix product is the dearest of all. On the CPU not a
 //! bit of a text's logits depends on which others are in its pass.
 
+use std::cell::RefCell;
+
 use psann_core::model::{self, Cache, ForwardContext};
 use psann_core::pass::{Pass, Past, Run};
-use psann_core::{Error, Model, Result};
+use psann_core::{Error, Model, Result, Sharder};
 use psann_torch::inference;
 use tch::{Device, Kind, Tensor};
 
-/// A model and its parameters, one list a segment in spec order. All of them share one device and dtype.
+/// A model and its parameters. All of them share one device.
 #[derive(Clone, Copy)]
 pub struct Network<'a> {
     /// The network.
     pub model: &'a dyn Model,
-    /// Its parameters.
-    pub parameters: &'a [Vec<Tensor>],
+    weights: Weights<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Weights<'a> {
+    Here(&'a [Vec<Tensor>]),
+    Elsewhere(&'a dyn Parameters),
+}
+
+/// Parameters that are not all here at once.
+pub trait Parameters {
+    /// Where they are computed with.
+    fn device(&self) -> Device;
+
+    /// The parameters of a segment, in spec order.
+    fn gather(&self, segment: usize) -> Result<Vec<Tensor>>;
+
+    /// Says that a segment's parameters are not needed for now.
+    fn release(&self, segment: usize);
+}
+
+/// The parameters of a model in training. Every rank computes as many passes as the others, since each pass brings the
+/// segments together on all of them.
+pub struct Sharded<'a> {
+    sharder: RefCell<&'a mut dyn Sharder>,
+    device: Device,
+}
+
+impl<'a> Sharded<'a> {
+    /// Those that `sharder` holds, computed with on `device`.
+    pub fn new(sharder: &'a mut dyn Sharder, device: Device) -> Self {
+        Self { sharder: RefCell::new(sharder), device }
+    }
+}
+
+impl Parameters for Sharded<'_> {
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn gather(&self, segment: usize) -> Result<Vec<Tensor>> {
+        self.sharder.borrow_mut().gather(segment)
+    }
+
+    fn release(&self, segment: usize) {
+        self.sharder.borrow_mut().release(segment);
+    }
 }
 
 impl<'a> Network<'a> {
@@ -54,12 +101,60 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        Ok(Self { model, parameters })
+        Ok(Self { model, weights: Weights::Here(parameters) })
+    }
+
+    /// A model whose parameters come together segment by segment.
+    ///
+    /// # Errors
+    /// When the model has no segment.
+    pub fn elsewhere(model: &'a dyn Model, parameters: &'a dyn Parameters) -> Result<Self> {
+        if model.segments().is_empty() {
+            return Err(Error::new("a model has no segments"));
+        }
+        Ok(Self { model, weights: Weights::Elsewhere(parameters) })
     }
 
     /// Where it computes.
     pub fn device(&self) -> Device {
-        self.parameters.iter().flatten().next().map_or(Device::Cpu, Tensor::device)
+        match self.weights {
+            Weights::Here(parameters) => parameters.iter().flatten().next().map_or(Device::Cpu, Tensor::device),
+            Weights::Elsewhere(parameters) => parameters.device(),
+        }
+    }
+
+    /// A hash of the weights and of `beside`, in hex; equal weights of another dtype have another hash.
+    ///
+    /// # Errors
+    /// When the parameters are elsewhere.
+    pub fn digest(&self, beside: &str) -> Result<String> {
+        let Weights::Here(parameters) = self.weights else {
+            return Err(Error::new("the weights of a model in training have no hash"));
+        };
+        let mut hash = blake3::Hasher::new();
+        hash.update(beside.as_bytes());
+        for (segment, values) in self.model.segments().iter().zip(parameters) {
+            for (spec, value) in segment.parameters.iter().zip(values) {
+                hash.update(format!("\n{} {:?} {:?}\n", spec.name, spec.shape, value.kind()).as_bytes());
+                let here = value.to_device(Device::Cpu).contiguous();
+                hash.update(psann_torch::bytes::of(&here)?);
+            }
+        }
+        Ok(hash.finalize().to_hex().to_string())
+    }
+
+    /// Does `work` with the parameters of a segment.
+    fn with_segment<T>(&self, segment: usize, work: impl FnOnce(&[Tensor]) -> Result<T>) -> Result<T> {
+        match self.weights {
+            Weights::Here(parameters) => work(&parameters[segment]),
+            Weights::Elsewhere(parameters) => {
+                let gathered = parameters.gather(segment)?;
+                let done = work(&gathered);
+                drop(gathered);
+                parameters.release(segment);
+                done
+            }
+        }
     }
 
     /// Rows of ids as int64 `[rows, time]` on the network's device.
@@ -82,30 +177,49 @@ impl<'a> Network<'a> {
         Ok(ids.to_device(self.device()))
     }
 
-    /// What the last segment makes of ids `[batch, time]` before its product with the vocabulary matrix:
-    /// `[batch, time, width]`, and that matrix.
-    pub fn project(&self, ids: &Tensor) -> Result<(Tensor, &'a Tensor)> {
-        tch::no_grad(|| {
-            let states = model::hidden_states(self.model, self.parameters, ids, &mut ForwardContext::default())?;
-            self.project_states(&states)
-        })
-    }
-
-    /// The same of the runs of a pass, for those tokens only that `wanted` names (places in the pass, all if `None`):
-    /// `[tokens, width]`.
-    pub fn project_pass(&self, ids: &[u32], pass: &mut Pass, wanted: Option<&[i64]>) -> Result<(Tensor, &'a Tensor)> {
+    /// Computes the runs of a pass over `ids` up to the vocabulary matrix, and does `work` with the hidden states of those
+    /// tokens that `wanted` names (places in the pass, all if `None`), `[tokens, width]`, and that matrix.
+    ///
+    /// # Errors
+    /// When the pass has not as many tokens as there are ids, or one of them is beyond the vocabulary.
+    pub fn project<T>(
+        &self,
+        ids: &[u32],
+        pass: &mut Pass,
+        wanted: Option<&[i64]>,
+        work: impl FnOnce(&Tensor, &Tensor) -> Result<T>,
+    ) -> Result<T> {
         if pass.tokens() != ids.len() as i64 {
             return Err(Error::new(format!("a pass over {} tokens is given {}", pass.tokens(), ids.len())));
         }
         tch::no_grad(|| {
-            let mut context = ForwardContext { pass: Some(pass), ..ForwardContext::default() };
-            let states = model::hidden_states(self.model, self.parameters, &self.ids(&[ids])?, &mut context)?;
-            let states = match wanted {
-                Some(places) => states.index_select(1, &Tensor::from_slice(places).to_device(states.device())),
-                None => states,
-            };
-            let (hidden, weight) = self.project_states(&states)?;
-            Ok((hidden.squeeze_dim(0), weight))
+            let mut state = self.ids(&[ids])?;
+            let last = self.model.segments().len() - 1;
+            for segment in 0..last {
+                let mut context = ForwardContext { pass: Some(&mut *pass), ..ForwardContext::default() };
+                state = self.with_segment(segment, |parameters| {
+                    self.model.forward(segment, parameters, &state, &mut context)
+                })?;
+            }
+            pass.remember_lengths();
+            if let Some(places) = wanted {
+                state = state.index_select(1, &Tensor::from_slice(places).to_device(state.device()));
+            }
+            if let Weights::Here(parameters) = self.weights {
+                let (hidden, weight) = model::project(self.model, parameters, &state)?;
+                return work(&hidden.squeeze_dim(0), weight);
+            }
+            self.with_segment(last, |own| {
+                let finish = |tied: Option<&Tensor>| {
+                    let all: Vec<Tensor> = own.iter().chain(tied).map(Tensor::shallow_clone).collect();
+                    let projection = self.model.project(&all, &state)?;
+                    work(&projection.hidden.squeeze_dim(0), &all[projection.weight])
+                };
+                match self.model.tied_vocabulary() {
+                    Some((segment, parameter)) => self.with_segment(segment, |others| finish(Some(&others[parameter]))),
+                    None => finish(None),
+                }
+            })
         })
     }
 
@@ -139,17 +253,22 @@ impl<'a> Network<'a> {
         }
         let caches = steps.iter_mut().map(|step| std::mem::take(&mut step.sequence.cache)).collect();
         let mut pass = Pass::new(runs, caches)?;
-        let projected = self.project_pass(&ids, &mut pass, wanted);
+        let logits = self.project(&ids, &mut pass, wanted, |hidden, weight| {
+            Ok(inference::linear(hidden, weight, None)?.to_kind(Kind::Float))
+        });
         // Also after a failure: a sequence without its cache would be one without a past.
         for (step, cache) in steps.iter_mut().zip(std::mem::take(&mut pass.caches)) {
             step.sequence.cache = cache;
         }
-        let (hidden, weight) = projected?;
-        tch::no_grad(|| Ok(inference::linear(&hidden, weight, None)?.to_kind(Kind::Float)))
+        logits
     }
+}
 
-    fn project_states(&self, states: &Tensor) -> Result<(Tensor, &'a Tensor)> {
-        model::project(self.model, self.parameters, states)
+/// Stores the matrices of a model in bf16, which halves their memory and what every token reads. Vectors stay fp32, as
+/// kernels want them, and so do activations on the CPU.
+pub fn store_in_half(parameters: &mut [Vec<Tensor>]) {
+    for value in parameters.iter_mut().flatten().filter(|value| value.dim() > 1) {
+        *value = value.to_kind(Kind::BFloat16);
     }
 }
 
@@ -239,6 +358,8 @@ impl<'a> Session<'a> {
 
 #[cfg(test)]
 mod tests {
+    use psann_core::model::logits;
+
     use super::*;
     use crate::testing::{Toy, close};
 
@@ -247,8 +368,8 @@ mod tests {
         let toy = Toy::new(11);
         let network = toy.network();
         let rows: [&[u32]; 2] = [&[1, 5, 2, 9, 0, 7, 3], &[4, 4, 8, 10, 6, 1, 2]];
-        let (hidden, weight) = network.project(&network.ids(&rows).unwrap()).unwrap();
-        let whole = hidden.matmul(&weight.tr());
+        let ids = network.ids(&rows).unwrap();
+        let whole = logits(&toy.model, &toy.parameters, &ids, &mut ForwardContext::default()).unwrap();
         let all = Session::new(network).feed_all(&rows).unwrap();
         assert!(close(&all, &whole, 1e-5));
         for cuts in [vec![1, 1, 1, 1, 1, 1, 1], vec![3, 1, 3], vec![7]] {

@@ -50,7 +50,7 @@ pub fn document_nats(
         }
         let requests: Vec<[Request; 1]> =
             group.iter().map(|(index, window)| [request(&documents[*index], *window)]).collect();
-        let requests: Vec<&[Request]> = requests.iter().map(|request| request.as_slice()).collect();
+        let requests: Vec<&[Request]> = requests.iter().map(<[Request; 1]>::as_slice).collect();
         for ((index, window), scores) in group.iter().zip(scoring::score(network, &requests, Sharing::Alone)?) {
             parts[*index].push((window.start, -scores.iter().map(|score| score.log_likelihood).sum::<f64>()));
             done += window.scored as u64;

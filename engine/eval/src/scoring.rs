@@ -66,7 +66,7 @@ pub fn score(network: Network<'_>, documents: &[&[Request]], sharing: Sharing) -
             Sharing::Alone => places.extend(asked.iter().flat_map(|request| layout.add(&[request]))),
         }
     }
-    let mut scores = layout.compute(network, places)?.into_iter();
+    let mut scores = layout.compute(network, &places)?.into_iter();
     let certain = Score { log_likelihood: 0.0, is_greedy: true };
     let score = |request: &Request| {
         if request.continuation.is_empty() { Some(certain) } else { scores.next() }
@@ -137,7 +137,7 @@ impl Layout {
         (self.runs.len() - 1, start)
     }
 
-    fn compute(self, network: Network<'_>, requests: Vec<Predictions>) -> Result<Vec<Score>> {
+    fn compute(self, network: Network<'_>, requests: &[Predictions]) -> Result<Vec<Score>> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -157,8 +157,9 @@ impl Layout {
         pairs.sort_unstable();
         pairs.dedup();
         let mut pass = Pass::new(self.runs, Vec::new())?;
-        let (hidden, weight) = network.project_pass(&self.ids, &mut pass, Some(&wanted))?;
-        let (logs, greedy) = tch::no_grad(|| inference::log_likelihoods(&hidden, weight, &pairs))?;
+        let (logs, greedy) = network.project(&self.ids, &mut pass, Some(&wanted), |hidden, weight| {
+            inference::log_likelihoods(hidden, weight, &pairs)
+        })?;
         let of_request = |predictions: &Predictions| {
             let mut score = Score { log_likelihood: 0.0, is_greedy: true };
             for (place, token) in predictions {

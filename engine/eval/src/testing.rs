@@ -174,11 +174,12 @@ impl Tokenizer for ByteTokenizer {
 
 /// A model that says what it is told to: after position n comes `script[n]`, whatever came before.
 pub struct Script {
-    model: ScriptModel,
-    parameters: Vec<Vec<Tensor>>,
+    pub model: ScriptModel,
+    pub parameters: Vec<Vec<Tensor>>,
 }
 
-struct ScriptModel {
+/// The model of a [`Script`].
+pub struct ScriptModel {
     segments: Vec<SegmentSpec>,
     script: Vec<u32>,
     vocabulary: i64,

@@ -35,15 +35,18 @@ fn variants() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// A model and its parameters, for full logits of the forward that training uses.
+type Definition<'a> = (&'a dyn Model, &'a [Vec<Tensor>]);
+
 /// Runs `test` on each variant, with weights far enough from the initial ones that the logits differ.
-fn with_each(test: impl Fn(&str, Network<'_>)) {
+fn with_each(test: impl Fn(&str, Network<'_>, Definition<'_>)) {
     for (name, options) in variants() {
         let model: Box<dyn Model> = registry::model("waveresnet", &options).unwrap();
         let mut parameters = initialise(model.as_ref(), 5).unwrap();
         for value in parameters.iter_mut().flatten().filter(|value| value.dim() == 2) {
             *value = &*value * 2.0;
         }
-        test(name, Network::new(model.as_ref(), &parameters).unwrap());
+        test(name, Network::new(model.as_ref(), &parameters).unwrap(), (model.as_ref(), &parameters));
     }
 }
 
@@ -52,8 +55,7 @@ fn ids(count: u32, step: u32) -> Vec<u32> {
 }
 
 /// Nats of tokens `from` to the end, by one forward with full logits.
-fn of_full_logits(network: Network<'_>, tokens: &[u32], from: usize) -> f64 {
-    let (model, parameters) = (network.model, network.parameters);
+fn of_full_logits(network: Network<'_>, (model, parameters): Definition<'_>, tokens: &[u32], from: usize) -> f64 {
     let input = network.ids(&[&tokens[..tokens.len() - 1]]).unwrap();
     let logits: Tensor =
         tch::no_grad(|| psann_core::model::logits(model, parameters, &input, &mut ForwardContext::default()).unwrap());
@@ -63,7 +65,7 @@ fn of_full_logits(network: Network<'_>, tokens: &[u32], from: usize) -> f64 {
 
 #[test]
 fn continuations_of_a_shared_context_score_as_full_forwards_do() {
-    with_each(|name, network| {
+    with_each(|name, network, definition| {
         let context = ids(19, 5);
         let continuations = [ids(1, 7), ids(6, 11), ids(2, 3), ids(6, 11)];
         let requests: Vec<Request> = continuations
@@ -77,7 +79,7 @@ fn continuations_of_a_shared_context_score_as_full_forwards_do() {
         assert_eq!(both, scores, "{name}: not a bit depends on what is computed beside it");
         for (score, continuation) in scores.iter().zip(&continuations) {
             let all = [context.as_slice(), continuation].concat();
-            let expected = -of_full_logits(network, &all, context.len());
+            let expected = -of_full_logits(network, definition, &all, context.len());
             assert!(
                 (score.log_likelihood - expected).abs() < 2e-5 * expected.abs().max(1.0),
                 "{name}: {score:?} {expected}"
@@ -89,13 +91,13 @@ fn continuations_of_a_shared_context_score_as_full_forwards_do() {
 
 #[test]
 fn perplexity_is_that_of_full_logits_and_does_not_depend_on_the_batch() {
-    with_each(|name, network| {
+    with_each(|name, network, definition| {
         let documents = [ids(30, 5), ids(12, 7), ids(30, 11), ids(3, 2), ids(12, 3)];
         let nats =
             |batch| document_nats(network, &documents, Rolling { context: 64, stride: 64, batch }, &Silent).unwrap();
         let one = nats(1);
         for (found, document) in one.iter().zip(&documents) {
-            let expected = of_full_logits(network, document, 1);
+            let expected = of_full_logits(network, definition, document, 1);
             assert!((found - expected).abs() < 2e-5 * expected, "{name}: {found} {expected}");
         }
         for batch in [2, 5] {
@@ -108,7 +110,7 @@ fn perplexity_is_that_of_full_logits_and_does_not_depend_on_the_batch() {
 
 #[test]
 fn clones_of_a_session_do_not_write_into_each_others_cache() {
-    with_each(|name, network| {
+    with_each(|name, network, _| {
         let context = ids(9, 4);
         let mut session = Session::new(network);
         let feed = |session: &mut Session<'_>, tokens: &[u32]| session.feed(&[tokens]).unwrap();

@@ -13,6 +13,7 @@
 //! | [`launch`] | how psann becomes several processes, and which one this is |
 //! | [`reference`] | files of the Python reference, read and written |
 //! | [`plan`] | what a run would take |
+//! | [`probe`] | what looks at a model during its training |
 //! | [`ranks`] | the ranks of a run, from one of them |
 //! | [`bench`] | how fast training steps are on this machine |
 //!
@@ -28,6 +29,7 @@ pub mod launch;
 mod metrics;
 pub mod options;
 pub mod plan;
+pub mod probe;
 pub mod ranks;
 pub mod reference;
 pub mod schedule;

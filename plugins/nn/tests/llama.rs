@@ -95,11 +95,11 @@ fn composed(changes: &Value, weights: &BTreeMap<String, Tensor>, ids: &Tensor) -
         let v = repeated(split(map(&n, &name("self_attn.v_proj")), kv_heads));
         let scores = q.matmul(&k.transpose(-1, -2)) / (head as f64).sqrt();
         let mixed = scores.masked_fill(&hidden, f64::NEG_INFINITY).softmax(-1, Kind::Double).matmul(&v);
-        x = x + map(&mixed.transpose(1, 2).reshape([batch, time, heads * head]), &name("self_attn.o_proj"));
+        x = &x + map(&mixed.transpose(1, 2).reshape([batch, time, heads * head]), &name("self_attn.o_proj"));
         let m = norm(&x, &name("post_attention_layernorm.weight"));
         let gate = map(&m, &name("mlp.gate_proj"));
         let gated = &gate * gate.sigmoid() * map(&m, &name("mlp.up_proj"));
-        x = x + map(&gated, &name("mlp.down_proj"));
+        x = &x + map(&gated, &name("mlp.down_proj"));
     }
     let tied = "model.embed_tokens.weight";
     let head = if weights.contains_key("lm_head.weight") { "lm_head.weight" } else { tied };

@@ -29,12 +29,13 @@ unsafe extern "C" {
         log_likelihoods: *mut f64,
         greedy: *mut i64,
     ) -> c_int;
+    fn psann_normalisers(logits: *const Raw, log_sums: *mut f64, greedy: *mut i64) -> c_int;
     fn psann_swiglu(gate: *const Raw, up: *const Raw, result: *mut *mut Raw) -> c_int;
     fn psann_gelu(x: *const Raw, result: *mut *mut Raw) -> c_int;
 }
 
 fn optional(tensor: Option<&Tensor>) -> *const Raw {
-    tensor.map_or(ptr::null(), |tensor| tensor.as_ptr())
+    tensor.map_or(ptr::null(), Tensor::as_ptr)
 }
 
 /// See [`super::linear`].
@@ -96,6 +97,16 @@ pub fn log_likelihoods(
     };
     check(status)?;
     Ok((logs, greedy))
+}
+
+/// See [`super::normalisers`]; logits have two dimensions, checked by the caller.
+pub fn normalisers(logits: &Tensor) -> Result<(Vec<f64>, Vec<i64>)> {
+    let rows = logits.size()[0] as usize;
+    let (mut log_sums, mut greedy) = (vec![0.0; rows], vec![0; rows]);
+    // SAFETY: a live tensor borrowed for the call; one sum and one class a row, as the shim writes.
+    let status = unsafe { psann_normalisers(logits.as_ptr(), log_sums.as_mut_ptr(), greedy.as_mut_ptr()) };
+    check(status)?;
+    Ok((log_sums, greedy))
 }
 
 /// See [`super::swiglu`].

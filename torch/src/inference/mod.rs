@@ -113,6 +113,18 @@ pub fn log_likelihoods(hidden: &Tensor, weight: &Tensor, pairs: &[(i64, i64)]) -
     ffi::log_likelihoods(hidden, weight, &of_pair, &targets)
 }
 
+/// Per row of logits `[rows, classes]`: what a logit is reduced by to be a log-probability (the logarithm of the sum of
+/// exponentials, in double precision), and the likeliest class, of equals the first.
+///
+/// # Errors
+/// When logits are not a matrix with at least one class.
+pub fn normalisers(logits: &Tensor) -> Result<(Vec<f64>, Vec<i64>)> {
+    match logits.size().as_slice() {
+        [_, classes] if *classes > 0 => ffi::normalisers(logits),
+        shape => Err(Error::new(format!("logits must be [rows, classes], not {shape:?}"))),
+    }
+}
+
 /// `silu(gate) · up` of two tensors of one shape.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.size() != up.size() || gate.kind() != up.kind() {

@@ -51,7 +51,7 @@ fn defined(q: &Tensor, k: &Tensor, v: &Tensor, past: i64, scale: f64, slopes: Op
     let distance = position - Tensor::arange(keys, (Kind::Int64, Device::Cpu)).unsqueeze(0);
     let mut scores = double(q).matmul(&k.transpose(1, 2)) * scale;
     if let Some(slopes) = slopes {
-        scores = scores - slopes.to_kind(Kind::Double).view([-1, 1, 1]) * &distance;
+        scores -= slopes.to_kind(Kind::Double).view([-1, 1, 1]) * &distance;
     }
     let scores = scores.masked_fill(&distance.lt(0), f64::NEG_INFINITY);
     scores.softmax(-1, Kind::Double).matmul(&v).transpose(0, 1)
@@ -126,6 +126,11 @@ fn log_likelihoods_are_those_of_double_precision_and_of_one_row_alone() {
     let (alone, _) = log_likelihoods(&hidden.narrow(0, 123, 1), &weight, &[(0, 5)]).unwrap();
     let (among, _) = log_likelihoods(&hidden, &weight, &[(123, 5)]).unwrap();
     assert_eq!(alone, among);
+    let logits = linear(&hidden, &weight, None).unwrap();
+    let (log_sums, best_of_logits) = normalisers(&logits).unwrap();
+    assert_eq!(best_of_logits, greedy);
+    let (row, class) = pairs[77];
+    assert_eq!(logits.double_value(&[row, class]) - log_sums[row as usize], logs[77], "the same bits");
     let double = log_likelihoods(&hidden.to_kind(Kind::Double), &weight.to_kind(Kind::Double), &pairs).unwrap();
     assert!(double.0.iter().zip(&logs).all(|(a, b)| (a - b).abs() < 1e-5));
     assert_eq!(double.1, greedy);

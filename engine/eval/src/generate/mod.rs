@@ -3,8 +3,8 @@
 //! Prompts are continued one at a time. A batch would be faster, but then the last bits of a prompt's logits, and with
 //! them its text, would depend on its neighbours. Several texts from one prompt share the work of reading it.
 
-mod stop;
-mod stream;
+pub(crate) mod stop;
+pub(crate) mod stream;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -157,7 +157,7 @@ impl<'a> Encoder<'a> {
                 continuation.len(),
                 self.max_length
             ))
-            .hint("raise `max_length` if the model can read more, or leave the document out"));
+            .hint("raise that (`--max-length`, in recipes `context`) if the model can read more, or leave the document out"));
         }
         // The last id is predicted and not read, so one more fits.
         let dropped = (context.len() + continuation.len()).saturating_sub(self.max_length + 1);

@@ -44,7 +44,9 @@ pub fn find(folder: &Path) -> Result<Found> {
     let mut component = config::read(folder)?;
     let mut weights = open(folder)?;
     let tables: Vec<String> = weights.tensors().keys().filter(|name| name.ends_with(TABLES)).cloned().collect();
-    tables.iter().for_each(|name| weights.leave_out(name));
+    for name in &tables {
+        weights.leave_out(name);
+    }
     // A tied matrix may be written twice. Two different ones are two, whatever the configuration says: so transformers
     // reads them.
     if component.options["tie_embeddings"] == true && weights.tensors().contains_key(HEAD) {
@@ -75,10 +77,13 @@ fn open(folder: &Path) -> Result<Shards> {
     let path = folder.join(INDEX);
     let text = fs::read_to_string(&path).map_err(|e| {
         let error = Error::usage(format!("`{}` has neither `{MODEL}` nor `{INDEX}`", folder.display())).because(e);
-        match folder.join("pytorch_model.bin").is_file() || folder.join("pytorch_model.bin.index.json").is_file() {
-            true => error.hint("its weights are pickled; save them as safetensors with transformers"),
-            false => error.hint(WAY_OUT),
-        }
+        let is_pickled =
+            ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|name| folder.join(name).is_file());
+        error.hint(if is_pickled {
+            "its weights are pickled; save them as safetensors with transformers"
+        } else {
+            WAY_OUT
+        })
     })?;
     let damaged = |what: String| Error::new(format!("`{}`: {what}", path.display())).hint(WAY_OUT);
     let index: Index =

@@ -27,6 +27,7 @@ use crate::executor::{Executor, MicroBatch};
 use crate::metrics::{Metrics, StepMetrics};
 use crate::options::PretrainOptions;
 use crate::plan::plan;
+use crate::probe::Probe;
 pub use batches::micro_batches;
 use guard::{Fired, Guard, Policy};
 use step::{Moment, Stepper, mixed};
@@ -49,6 +50,8 @@ pub struct Job<'a> {
     pub validation: Vec<TokenBatch>,
     /// Tokens of one pass over the text, for runs whose length is given in epochs.
     pub epoch_tokens: Option<u64>,
+    /// What looks at the model now and then.
+    pub probe: Option<Box<dyn Probe + 'a>>,
     /// The stage's folder: checkpoints and metrics go here, and an earlier run's are continued.
     pub directory: &'a Path,
     /// Who hears of it.
@@ -196,6 +199,7 @@ impl<'a> Trainer<'a> {
         let options = self.job.options;
         let save_every = options.checkpoint.every.steps(self.total);
         let validate_every = options.validation.every.steps(self.total);
+        let probe_every = self.job.probe.as_ref().map_or(0, |probe| probe.every().steps(self.total));
         let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
         while self.step < self.total {
             self.advance()?;
@@ -203,6 +207,9 @@ impl<'a> Trainer<'a> {
             let last = self.step == self.total;
             if last || due(self.step, validate_every) {
                 self.validate()?;
+            }
+            if !last && due(self.step, probe_every) {
+                self.probe()?;
             }
             let stop = !last && self.agree_to_stop()?;
             if last || stop || due(self.step, save_every) {
@@ -360,6 +367,12 @@ impl<'a> Trainer<'a> {
         let text = format!("step {}: validation loss {loss:.4} · perplexity {:.2}", self.step, loss.exp());
         self.job.observer.event(Event::Note(text));
         Ok(())
+    }
+
+    fn probe(&mut self) -> Result<()> {
+        let Some(probe) = &mut self.job.probe else { return Ok(()) };
+        let found = probe.look(self.step, self.job.model.as_ref(), self.job.sharder.as_mut())?;
+        self.write(&json!({ "step": self.step, "evaluation": found }))
     }
 
     fn measure(&mut self) -> Result<Option<f64>> {

@@ -102,6 +102,7 @@ fn run_saving(directory: &Path, guard: &Value, skip: &[Skip], every: u64) -> Res
         optimizer: parts.optimizer,
         stream: Box::new(Poisoned::new(skip)),
         validation: Vec::new(),
+        probe: None,
         epoch_tokens: None,
         directory,
         observer: &Silent,

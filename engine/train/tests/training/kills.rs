@@ -34,6 +34,7 @@ fn saves_until_it_is_killed() {
         optimizer: parts.optimizer,
         stream: Box::new(CountingStream::new(2, 13)),
         validation: Vec::new(),
+        probe: None,
         epoch_tokens: None,
         directory: &folder,
         observer: &Silent,

@@ -104,6 +104,7 @@ fn run(directory: &Path, optimizer: &str, ranks: usize, end: u64) -> Vec<Result<
             optimizer: parts.optimizer,
             stream: Box::new(Rows::new(group.as_ref(), end)),
             validation: Vec::new(),
+            probe: None,
             epoch_tokens: None,
             directory,
             observer: &Silent,

@@ -94,6 +94,7 @@ fn run_with(
         optimizer: parts.optimizer,
         stream,
         validation,
+        probe: None,
         epoch_tokens: None,
         directory,
         observer,

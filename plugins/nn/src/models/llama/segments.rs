@@ -98,7 +98,7 @@ pub fn draws(segments: &[SegmentSpec], std: f64) -> Vec<Draw> {
     specs
         .map(|(target, spec)| {
             let values = match spec.shape.len() {
-                1 => Values::Constant(if spec.name.ends_with(".bias") { 0.0 } else { 1.0 }),
+                1 => Values::Constant(if spec.name.rsplit('.').next() == Some("bias") { 0.0 } else { 1.0 }),
                 _ => Values::Normal { mean: 0.0, std },
             };
             Draw { target: Some(target), shape: spec.shape.clone(), values }

@@ -126,20 +126,17 @@ impl WaveResNet {
     }
 
     fn embed(&self, parameters: &[Tensor], ids: &Tensor, context: &mut ForwardContext<'_>) -> Result<Tensor> {
-        let (embedded, positions) = match &mut context.pass {
-            Some(pass) => {
-                let positions = pass.positions(ids.device());
-                pass.tables = match self.options.positional_encoding {
-                    PositionalEncoding::Rope => <[Tensor; 2]>::from(self.rotary(&positions)).into(),
-                    PositionalEncoding::Alibi => vec![positions::alibi_slopes(self.sizes.heads, ids.device())],
-                    PositionalEncoding::Sinusoidal => Vec::new(),
-                };
-                (inference::embedding(&parameters[0], ids)?, positions)
-            }
-            None => {
-                let positions = positions::positions(ids.size()[1], context.documents, ids.device());
-                (embedding(&parameters[0], ids)?, positions)
-            }
+        let (embedded, positions) = if let Some(pass) = &mut context.pass {
+            let positions = pass.positions(ids.device());
+            pass.tables = match self.options.positional_encoding {
+                PositionalEncoding::Rope => <[Tensor; 2]>::from(self.rotary(&positions)).into(),
+                PositionalEncoding::Alibi => vec![positions::alibi_slopes(self.sizes.heads, ids.device())],
+                PositionalEncoding::Sinusoidal => Vec::new(),
+            };
+            (inference::embedding(&parameters[0], ids)?, positions)
+        } else {
+            let positions = positions::positions(ids.size()[1], context.documents, ids.device());
+            (embedding(&parameters[0], ids)?, positions)
         };
         if self.options.positional_encoding != PositionalEncoding::Sinusoidal {
             return Ok(embedded);

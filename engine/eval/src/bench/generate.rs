@@ -7,34 +7,21 @@
 use std::fmt;
 use std::time::Instant;
 
-use psann_core::initialise::initialise;
-use psann_core::{Error, Result, registry};
+use psann_core::{Error, Result};
 use serde::Serialize;
-use serde_json::json;
 use tch::Tensor;
 
+use super::{BenchModel, SEED, made_up_tokens};
 use crate::generate::last_row;
 use crate::network::{Network, Session};
 use crate::sampling::{self, Sampling};
 
-/// Seed of weights and prompt, the one that the race scripts use too.
-const SEED: i64 = 1337;
-
 /// What to time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GenerateBenchOptions {
-    /// Width of the model.
-    pub d_model: i64,
-    /// Blocks.
-    pub layers: i64,
-    /// Attention heads.
-    pub heads: i64,
-    /// Width inside the MLP.
-    pub d_mlp: i64,
-    /// Vocabulary.
-    pub vocab: i64,
-    /// Threads of libtorch.
-    pub threads: usize,
+    /// The model.
+    #[serde(flatten)]
+    pub model: BenchModel,
     /// Tokens in the prompt.
     pub prompt: usize,
     /// Tokens to generate.
@@ -45,17 +32,7 @@ pub struct GenerateBenchOptions {
 
 impl Default for GenerateBenchOptions {
     fn default() -> Self {
-        Self {
-            d_model: 384,
-            layers: 6,
-            heads: 6,
-            d_mlp: 1536,
-            vocab: 8192,
-            threads: 2,
-            prompt: 64,
-            tokens: 64,
-            repeats: 3,
-        }
+        Self { model: BenchModel::default(), prompt: 64, tokens: 64, repeats: 3 }
     }
 }
 
@@ -94,8 +71,11 @@ impl fmt::Display for GenerateBenchReport {
         )?;
         writeln!(
             f,
-            "  {} parameters, {:.1} GB/s of weights, {} threads",
-            self.parameters, self.weight_gigabytes_per_second, options.threads
+            "  {} parameters in {}, {:.1} GB/s of weights, {} threads",
+            self.parameters,
+            options.model.dtype(),
+            self.weight_gigabytes_per_second,
+            options.model.threads
         )
     }
 }
@@ -115,20 +95,9 @@ pub fn generate_bench(options: &GenerateBenchOptions) -> Result<GenerateBenchRep
     if options.prompt == 0 || options.tokens == 0 || options.repeats == 0 {
         return Err(Error::usage("a bench needs at least one token of prompt, one token to generate and one repeat"));
     }
-    psann_torch::threads::set(options.threads);
-    let model = registry::model(
-        "waveresnet",
-        &json!({
-            "d_model": options.d_model,
-            "n_layers": options.layers,
-            "n_heads": options.heads,
-            "d_mlp": options.d_mlp,
-            "vocab": options.vocab,
-        }),
-    )?;
-    let parameters = initialise(model.as_ref(), SEED)?;
+    let (model, parameters) = options.model.build()?;
     let network = Network::new(model.as_ref(), &parameters)?;
-    let prompt = tokens(options.prompt, options.vocab, SEED as u64);
+    let prompt = made_up_tokens(options.prompt, options.model.vocab, SEED as u64);
     once(network, &prompt, options.tokens)?;
     let mut runs = (0..options.repeats).map(|_| once(network, &prompt, options.tokens)).collect::<Result<Vec<_>>>()?;
     runs.sort_by(|a, b| a.total.total_cmp(&b.total));
@@ -136,17 +105,18 @@ pub fn generate_bench(options: &GenerateBenchOptions) -> Result<GenerateBenchRep
     steps.sort_by(f64::total_cmp);
     // One token alone is chosen from the prompt's logits: there is no step to time.
     let median = steps.get(steps.len() / 2).copied().unwrap_or(f64::NAN);
-    let elements = |values: &[Tensor]| values.iter().map(|value| value.numel() as i64).sum::<i64>();
-    let all: i64 = parameters.iter().map(|values| elements(values)).sum();
-    let embedding = parameters.first().map_or(0, |values| elements(values));
+    let bytes = |values: &[Tensor]| -> usize {
+        values.iter().map(|value| value.numel() * value.kind().elt_size_in_bytes()).sum()
+    };
+    // A token looks one row of the embedding up; every other matrix is read whole.
+    let read: usize = parameters.iter().skip(1).map(|values| bytes(values)).sum();
     Ok(GenerateBenchReport {
         options: options.clone(),
-        parameters: all,
+        parameters: parameters.iter().flatten().map(|value| value.numel() as i64).sum(),
         tokens_per_second: options.tokens as f64 / total,
         prefill_seconds: prefill,
         median_token_seconds: median,
-        // A token looks one row of the embedding up; every other matrix is read whole.
-        weight_gigabytes_per_second: (all - embedding) as f64 * 4.0 / median / 1e9,
+        weight_gigabytes_per_second: read as f64 / median / 1e9,
         generated,
     })
 }
@@ -171,16 +141,6 @@ fn once(network: Network<'_>, prompt: &[u32], count: usize) -> Result<Run> {
     Ok(Run { generated, prefill, total: started.elapsed().as_secs_f64(), steps })
 }
 
-/// Tokens of the linear congruential generator that the race scripts use too (Knuth's MMIX constants), from `seed`.
-fn tokens(count: usize, vocabulary: i64, seed: u64) -> Vec<u32> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) % vocabulary.max(1) as u64) as u32
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,16 +149,9 @@ mod tests {
     #[test]
     fn a_run_times_every_step_but_the_first_token() {
         let toy = Toy::new(31);
-        let run = once(toy.network(), &tokens(5, 31, 1), 4).unwrap();
+        let run = once(toy.network(), &made_up_tokens(5, 31, 1), 4).unwrap();
         assert_eq!((run.generated.len(), run.steps.len()), (4, 3));
         assert!(run.total >= run.prefill + run.steps.iter().sum::<f64>());
-    }
-
-    #[test]
-    fn made_up_tokens_are_those_of_the_race_scripts() {
-        // Printed by `bench_common.tokens`.
-        assert_eq!(tokens(4, 8192, 0), [7615, 5896, 7185, 3444]);
-        assert_eq!(tokens(4, 8192, 1337), [7689, 2581, 812, 5304]);
     }
 
     #[test]
