@@ -28,16 +28,19 @@ pub fn execute(args: &ServeArgs) -> Result<(), Failure> {
     }
     let options = options(args)?;
     options.check()?;
-    let trained = Trained::open(&args.run)?;
+    // The server computes on a thread of its own; what loading starts is to be gone by then.
+    let trained = threads::apart(|| {
+        let mut trained = Trained::open(&args.run)?;
+        if args.weights == WeightsKind::Bf16 {
+            store_in_half(&mut trained.loaded.parameters);
+        }
+        Ok::<_, Error>(trained)
+    })?;
     let context = trained.reads_at_most(args.context.map(|context| context as u64)) as usize;
-    let mut parameters = trained.loaded.parameters;
-    if args.weights == WeightsKind::Bf16 {
-        store_in_half(&mut parameters);
-    }
     let chat = chat(args, &trained.tokenizer)?;
     let model = ServedModel {
         model: Arc::from(trained.loaded.model),
-        parameters,
+        parameters: trained.loaded.parameters,
         tokenizer: Arc::new(trained.tokenizer),
         chat,
         ends: Vec::new(),

@@ -109,7 +109,7 @@ pub fn serve_bench(options: &ServeBenchOptions) -> Result<ServeBenchReport> {
     }
     let vocabulary = u32::try_from(options.model.vocab)
         .map_err(|_| Error::usage(format!("a vocabulary of {} tokens cannot be served", options.model.vocab)))?;
-    let (model, parameters) = options.model.build()?;
+    let (model, parameters) = psann_torch::threads::apart(|| options.model.build())?;
     let count = parameters.iter().flatten().map(|value| value.numel() as i64).sum();
     let served = ServedModel {
         model: Arc::from(model),
