@@ -1,7 +1,7 @@
 //! What a trained model is worth, and what it says: perplexity, log-likelihoods, generated text.
 //!
 //! Everything here works on a [`Network`] (a model and its parameters) and a tokenizer, and reaches both through the
-//! traits of core. Nothing here reads files: callers bring parameters, documents and prompts.
+//! traits of core. Callers bring parameters, documents and prompts; the only files here are those of the journal.
 //!
 //! | module | what |
 //! |---|---|
@@ -13,6 +13,9 @@
 //! | [`perplexity`], [`windows`], [`unigram`] | the measures behind `evaluate` |
 //! | [`scoring`] | log-likelihoods of continuations that share contexts |
 //! | [`chat`] | chat templates: conversations as text, and which of it the assistant wrote |
+//! | [`python`] | what of Python prompts, hashes and templates depend on |
+//! | [`answer`] | from the harness's questions to passes, and the journal of answers |
+//! | [`network`] | a model with its parameters, and what it remembers of texts |
 //! | [`server`] | the same over HTTP, for many at once |
 //! | [`bench`] | how fast this machine generates, evaluates and serves |
 
@@ -26,6 +29,7 @@ pub mod generate;
 pub mod harness;
 pub mod network;
 pub mod perplexity;
+pub mod python;
 mod report;
 pub mod sample;
 pub mod sampling;

@@ -4,7 +4,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, State, Value};
 
-use super::{failure, json, python};
+use super::{failure, json, values};
 
 /// The name of the only template of an environment.
 pub const NAME: &str = "chat template";
@@ -27,14 +27,14 @@ pub fn environment(source: String) -> Result<Environment<'static>, Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
-    environment.set_unknown_method_callback(python::method);
-    environment.set_formatter(|output, _, value| output.write_str(&python::text(value)?).map_err(Error::from));
+    environment.set_unknown_method_callback(values::method);
+    environment.set_formatter(|output, _, value| output.write_str(&values::text(value)?).map_err(Error::from));
     environment.add_filter("tojson", json::filter);
-    environment.add_filter("trim", python::trim);
-    environment.add_filter("indent", python::indent);
-    environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("trim", values::trim);
+    environment.add_filter("indent", values::indent);
+    environment.add_filter("string", |value: &Value| values::text(value));
     environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
-        Err(failure::raise(python::text(message)?))
+        Err(failure::raise(values::text(message)?))
     });
     environment.add_test("iterable", |value: &Value| {
         !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number) && value.try_iter().is_ok()

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::{engine, failure, python};
+use super::{engine, failure};
+use crate::python::json::float;
 
 /// Lists and objects that are nested deeper are refused, as Python refuses them.
 const DEEPEST: usize = 200;
@@ -167,7 +168,7 @@ fn number(value: &Value) -> String {
         Ok(number) if !value.is_integer() => match number {
             number if number.is_nan() => "NaN".into(),
             number if number.is_infinite() => if number > 0.0 { "Infinity" } else { "-Infinity" }.into(),
-            number => python::float(number),
+            number => float(number),
         },
         _ => value.to_string(),
     }

@@ -3,7 +3,7 @@
 use psann_core::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::python;
+use crate::python::text::{split_trailing_space, strip};
 
 /// Names that a message's reasoning goes by; templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -69,9 +69,9 @@ pub fn tag_last(messages: &mut [Value], source: &str) -> Result<String> {
 pub fn continuation(rendered: &str, last: &str) -> Result<usize> {
     let bare = TAG.trim_end();
     match rendered.rfind(bare) {
-        Some(at) if rendered.contains(python::strip(last)) => {
+        Some(at) if rendered.contains(strip(last)) => {
             let kept = &rendered[..at];
-            Ok(if rendered[at..].starts_with(TAG) { at } else { python::strip_end(kept).len() })
+            Ok(if rendered[at..].starts_with(TAG) { at } else { split_trailing_space(kept).0.len() })
         }
         _ => Err(Error::usage("the last message cannot be continued: the chat template does not show it as it is")
             .hint("the template leaves out or rewrites parts of messages; continue a message that it keeps")),

@@ -11,7 +11,7 @@
 //! | [`clock`] | the date and time that templates write |
 //! | [`mask`] | which tokens of a rendered conversation the assistant wrote |
 //! | [`select`] | which of a tokenizer's templates to use |
-//! | `engine`, `python`, `json` | the template engine with the ways of Python |
+//! | `engine`, `values`, `json` | the template engine with the ways of Python |
 //! | `generation` | the tag `{% generation %}` and its places in the text |
 //! | `messages` | what happens to messages before they are rendered |
 //!
@@ -24,10 +24,10 @@ mod generation;
 mod json;
 pub mod mask;
 mod messages;
-mod python;
 pub mod select;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -7,7 +7,7 @@
 
 use psann_core::{Error, Result, Tokenizer};
 
-use super::python::text::split_trailing_space;
+use crate::python::text::split_trailing_space;
 use crate::windows;
 
 /// Ids to read and ids to score behind them.

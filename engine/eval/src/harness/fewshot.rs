@@ -6,8 +6,8 @@
 
 use psann_core::{Error, Result};
 
-use super::python::MersenneTwister;
 use super::task::Fields;
+use crate::python::MersenneTwister;
 
 /// The examples of one document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,7 +15,6 @@
 //! | [`results`] | result files, sample files, the table, hashes |
 //! | [`show`] | a prompt as the model sees it |
 //! | [`compare`] | whether two results differ by more than chance |
-//! | [`python`] | what of Python the numbers depend on |
 //!
 //! All draws are made when a suite is built, in the order of the documents, so neither ranks nor batches nor a resumed run
 //! change what a document is asked.
@@ -25,7 +24,6 @@ pub mod compare;
 pub mod fewshot;
 pub mod metrics;
 pub mod prompt;
-pub mod python;
 pub mod results;
 pub mod show;
 pub mod suite;

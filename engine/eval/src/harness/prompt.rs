@@ -184,7 +184,7 @@ fn plain(parts: Parts<'_>, settings: &Settings, with_prefix: bool) -> String {
 
 /// Two texts with `delimiter` between, unless one of them is empty or there is whitespace already.
 fn joined(first: &str, delimiter: &str, second: &str) -> String {
-    use super::python::text::is_space;
+    use crate::python::text::is_space;
     let apart = first.ends_with(is_space) || second.starts_with(is_space);
     if first.is_empty() || second.is_empty() || apart {
         format!("{first}{second}")

@@ -10,8 +10,8 @@ use psann_core::Result;
 
 use super::boundary::{Encoder, Scored};
 use super::prompt::{Ending, Format, RenderError};
-use super::python::text::split_trailing_space;
 use super::suite::{Argument, Key, Request, Suite};
+use crate::python::text::split_trailing_space;
 
 /// Between two tokens.
 const BETWEEN: char = '│';

@@ -3,8 +3,8 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, context};
 use psann_core::{Error, Tokenizer};
-use psann_eval::harness::python::text::strip;
 use psann_eval::harness::{ChatRenderer, Ending, Message, RenderError};
+use psann_eval::python::text::strip;
 
 pub struct Template {
     environment: Environment<'static>,

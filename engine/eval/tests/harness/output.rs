@@ -5,11 +5,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use psann_eval::harness::python::json::indented;
 use psann_eval::harness::task::{Hellaswag, Lambada, Piqa, Source, Wikitext, Winogrande};
 use psann_eval::harness::{
     Answer, Answers, Encoder, Format, Key, Limit, Results, Row, Run, Splits, Suite, SuiteOptions, Task,
 };
+use psann_eval::python::json::indented;
 use psann_golden::{rows, set_directory};
 use serde_json::{Map, Value, json};
 

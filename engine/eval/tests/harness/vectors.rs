@@ -2,10 +2,10 @@
 
 use psann_eval::harness::metrics::choice::{first_largest, first_largest_per};
 use psann_eval::harness::metrics::{Measured, Metric, statistics};
-use psann_eval::harness::python::MersenneTwister;
-use psann_eval::harness::python::text::{capitalize, count_words, split_trailing_space};
 use psann_eval::harness::results::hash;
 use psann_eval::harness::task::{clean, detokenize, fill_gap, split_last_word};
+use psann_eval::python::MersenneTwister;
+use psann_eval::python::text::{capitalize, count_words, split_trailing_space};
 use psann_eval::windows::rolling;
 use psann_golden::rows;
 use serde_json::{Value, json};

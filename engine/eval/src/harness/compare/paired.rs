@@ -1,7 +1,7 @@
 //! Paired tests.
 
 use super::super::metrics::statistics::deviation;
-use super::super::python::MersenneTwister;
+use crate::python::MersenneTwister;
 
 /// The quantiles of the standard normal distribution for a two-sided test at 5 % with a power of 80 %, added.
 const DETECTABLE: f64 = 1.959_963_984_540_054 + 0.841_621_233_572_914;

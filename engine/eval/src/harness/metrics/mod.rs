@@ -11,7 +11,7 @@
 
 use serde_json::{Value, json};
 
-use super::python::json::number;
+use crate::python::json::number;
 
 pub mod choice;
 pub mod exact;

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use super::super::python::MersenneTwister;
+use crate::python::MersenneTwister;
 
 /// Replicates that share a generator in the bootstrap.
 const CHUNK: usize = 1000;

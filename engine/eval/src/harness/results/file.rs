@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::metrics::SensitiveSummary;
 use super::super::prompt::Format;
-use super::super::python::json::{float, number};
 use super::super::suite::{Limit, Planned};
 use super::{Results, TaskResult, hash, sanitize};
+use crate::python::json::{float, number};
 
 /// What a result file tells about the run and only the caller knows. Everything here is given, so that equal runs write
 /// equal files.

@@ -2,9 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::python::json;
 use super::super::task::Fields;
 use super::DocumentResult;
+use crate::python::json;
 
 /// Of a text.
 pub fn text(text: &str) -> String {

@@ -105,7 +105,7 @@ impl<'s, 'a> Results<'s, 'a> {
 
     /// The result file.
     pub fn text(&self, run: &Run) -> String {
-        super::python::json::indented(&self.json(run))
+        crate::python::json::indented(&self.json(run))
     }
 
     /// The lines of a task's sample file, in the order of its documents, each with its line end. They are made as they are

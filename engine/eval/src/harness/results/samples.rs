@@ -3,9 +3,9 @@
 use psann_core::Result;
 use serde_json::{Map, Value, json};
 
-use super::super::python::json::{float, line};
 use super::super::suite::{Answer, Argument, Key};
 use super::Results;
+use crate::python::json::{float, line};
 
 pub(super) fn lines<'r>(results: &'r Results<'_, '_>, task: usize) -> impl Iterator<Item = Result<String>> + 'r {
     let count = results.tasks.get(task).map_or(0, |result| result.documents.len());

@@ -3,9 +3,9 @@
 use psann_core::{Error, Result};
 
 use super::super::prompt::{self, Ending, Format, Message, Parts, Prompt};
-use super::super::python::text::is_space;
 use super::super::task::{Output, Question};
 use super::{Argument, Asked, Document, Key, Planned, Request, Suite};
+use crate::python::text::is_space;
 
 impl Suite<'_> {
     /// The texts of all requests about a document, in order.

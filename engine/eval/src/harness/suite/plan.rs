@@ -7,9 +7,9 @@ use psann_core::{Error, Result};
 use super::super::boundary::Encoder;
 use super::super::fewshot::{self, Draw};
 use super::super::prompt::{ChatRenderer, Format};
-use super::super::python::MersenneTwister;
 use super::super::task::{Fields, Output, Row, Task};
 use super::{Document, Planned, Splits, Suite, SuiteOptions};
+use crate::python::MersenneTwister;
 
 impl<'a> Suite<'a> {
     /// Plans `tasks` with their rows. All that is random happens here.

@@ -7,9 +7,9 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::super::metrics::Metric;
-use super::super::python::text::{capitalize, strip};
 use super::settings::{Rule, Wording, config};
 use super::{Fields, Output, Question, Settings, Source, Task, label, text, texts};
+use crate::python::text::{capitalize, strip};
 
 /// The task.
 #[derive(Debug)]

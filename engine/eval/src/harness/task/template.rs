@@ -71,7 +71,7 @@ impl Template {
     /// # Errors
     /// As [`Self::value`].
     pub fn text(&self, document: &Fields) -> Result<String> {
-        Ok(super::super::python::json::text(&self.value(document)?))
+        Ok(crate::python::json::text(&self.value(document)?))
     }
 
     fn failed(&self, environment: &Environment<'_>, document: &Fields, error: &minijinja::Error) -> Error {

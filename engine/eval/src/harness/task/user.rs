@@ -21,11 +21,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::metrics::{ExactMatch, Metric};
-use super::super::python::json::text as printed;
-use super::super::python::text::count_words;
 use super::settings::{Rule, Wording, config};
 use super::template::Template;
 use super::{Fields, Generation, Output, Question, Settings, Source, Task, wrong};
+use crate::python::json::text as printed;
+use crate::python::text::count_words;
 
 /// A task of a user.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use regex::{Captures, Regex};
 use serde_json::{Map, Value};
 
 use super::super::metrics::Metric;
-use super::super::python::text::count_words;
 use super::settings::{Rule, Wording, config};
 use super::{Fields, Output, Question, Settings, Source, Task, text};
+use crate::python::text::count_words;
 
 /// The task.
 #[derive(Debug)]

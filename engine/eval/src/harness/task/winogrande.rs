@@ -7,9 +7,9 @@ use psann_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::super::metrics::Metric;
-use super::super::python::text::strip;
 use super::settings::{Rule, Wording, config};
 use super::{Fields, Output, Question, Settings, Source, Task, label, text};
+use crate::python::text::strip;
 
 /// The task.
 #[derive(Debug)]

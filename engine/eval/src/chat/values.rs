@@ -5,6 +5,8 @@ use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 use super::{engine, failure};
+use crate::python::json::float;
+use crate::python::text::{is_space, split_trailing_space, strip};
 
 /// Lists that are nested deeper are not written.
 const DEEPEST: usize = 200;
@@ -68,40 +70,6 @@ fn write_repr(value: &Value, depth: usize, text: &mut String) -> Result<(), Erro
         _ => text.push_str(&format!("{value:?}")),
     }
     Ok(())
-}
-
-/// `repr` of a number with a point: the shortest digits that give it back, with an exponent below 1e-4 and from 1e16 on.
-pub fn float(number: f64) -> String {
-    if number.is_nan() {
-        return "nan".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "inf" } else { "-inf" }.into();
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let plain = number.to_string();
-        return if plain.contains('.') { plain } else { plain + ".0" };
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
-}
-
-/// `str.isspace` of one character.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
-}
-
-/// `text.strip()`.
-pub fn strip(text: &str) -> &str {
-    text.trim_matches(is_space)
-}
-
-/// `text.rstrip()`.
-pub fn strip_end(text: &str) -> &str {
-    text.trim_end_matches(is_space)
 }
 
 /// The filter `trim`: `str(value).strip(chars)`.
@@ -248,7 +216,7 @@ fn split(text: &str, separator: Option<&str>, most: usize, from_end: bool) -> Re
                 let whole = if from_end {
                     &text[..text.len() - text.trim_start_matches(is_space).len() + rest.len()]
                 } else {
-                    &text[strip_end(text).len() - rest.len()..]
+                    &text[split_trailing_space(text).0.len() - rest.len()..]
                 };
                 found.push(if left == 0 { whole } else { rest });
             }
