@@ -1,6 +1,7 @@
 //! Networks.
 
 mod attention;
+mod last;
 pub mod llama;
 pub mod vocabulary;
 pub mod waveresnet;

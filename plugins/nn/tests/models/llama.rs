@@ -1,64 +1,22 @@
 //! `model/llama` against a composition of plain operations, and what must hold for every size of it. Golden data of
 //! transformers are read where folders of Hugging Face are, in `psann-train`.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
-
 use std::collections::BTreeMap;
 
-use psann_core::initialise::initialise;
-use psann_core::model::{Cache, ForwardContext, hidden_states, logits, project};
-use psann_core::pass::{Pass, Past, Run};
 use psann_core::{Model, registry};
 use psann_torch::autograd;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-// Linking the crate registers its plugins.
-use psann_plugins_nn as _;
 
-fn options(changes: &Value) -> Value {
-    let mut options = json!({ "vocab": 23, "d_model": 24, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_mlp": 20 });
-    for (key, value) in changes.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
+use crate::support::{LLAMA, distance, full, ids, weights};
 
 fn model(changes: &Value) -> Box<dyn Model> {
-    registry::model("llama", &options(changes)).unwrap()
-}
-
-/// Initial weights with every parameter moved away from its initial value, so that nothing is zero or one.
-fn weights(model: &dyn Model) -> Vec<Vec<Tensor>> {
-    let moved = |value: &Tensor| value + value.randn_like() * 0.2;
-    initialise(model, 11).unwrap().iter().map(|segment| segment.iter().map(moved).collect()).collect()
-}
-
-fn ids(batch: i64, time: i64) -> Tensor {
-    Tensor::randint(23, [batch, time], (Kind::Int64, Device::Cpu))
-}
-
-fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    (a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max().double_value(&[])
-}
-
-fn full(model: &dyn Model, weights: &[Vec<Tensor>], ids: &Tensor) -> Tensor {
-    logits(model, weights, ids, &mut ForwardContext::default()).unwrap()
-}
-
-fn variants() -> Vec<Value> {
-    vec![
-        json!({}),
-        json!({ "n_kv_heads": 4, "rope_theta": 500.0 }),
-        json!({ "n_kv_heads": 1, "head_dim": 10, "norm_eps": 0.01 }),
-        json!({ "tie_embeddings": true }),
-        json!({ "attention_bias": true, "mlp_bias": true }),
-        json!({ "attention_bias": true, "rope_scaling": { "rope_type": "linear", "factor": 2.0 } }),
-    ]
+    LLAMA.model(changes)
 }
 
 /// The model as its papers say it, in the simplest operations there are. `weights` by name.
 fn composed(changes: &Value, weights: &BTreeMap<String, Tensor>, ids: &Tensor) -> Tensor {
-    let options = options(changes);
+    let options = LLAMA.options(changes);
     let number = |name: &str| options[name].as_i64().unwrap();
     let (batch, time) = (ids.size()[0], ids.size()[1]);
     let (heads, kv_heads) = (number("n_heads"), number("n_kv_heads"));
@@ -108,7 +66,7 @@ fn composed(changes: &Value, weights: &BTreeMap<String, Tensor>, ids: &Tensor) -
 
 #[test]
 fn logits_and_gradients_are_those_of_plain_operations() {
-    for changes in variants() {
+    for changes in LLAMA.variants() {
         let model = model(&changes);
         let leaf = |value: &Tensor| value.to_kind(Kind::Double).set_requires_grad(true);
         let weights: Vec<Vec<Tensor>> =
@@ -144,95 +102,6 @@ fn bf16_stays_near_fp32() {
     let (found, expected) = (full(model.as_ref(), &half, &ids), full(model.as_ref(), &weights, &ids));
     assert_eq!(found.kind(), Kind::BFloat16);
     assert!(distance(&found, &expected) < 0.05 * expected.abs().max().double_value(&[]));
-}
-
-/// Logits of the runs of a pass; each run's ids come one behind the other.
-fn passed(model: &dyn Model, weights: &[Vec<Tensor>], ids: &[Tensor], pass: &mut Pass) -> Tensor {
-    let mut context = ForwardContext { pass: Some(pass), ..ForwardContext::default() };
-    let states = hidden_states(model, weights, &Tensor::cat(ids, 1), &mut context).unwrap();
-    let (hidden, weight) = project(model, weights, &states).unwrap();
-    psann_torch::inference::linear(&hidden, weight, None).unwrap()
-}
-
-fn run(tokens: std::ops::Range<i64>, past: Past) -> Run {
-    Run { tokens, past }
-}
-
-#[test]
-fn however_a_text_is_cut_and_packed_its_logits_are_those_of_one_pass_bit_for_bit() {
-    let _no_gradients = tch::no_grad_guard();
-    for changes in variants() {
-        let model = model(&changes);
-        let weights = weights(model.as_ref());
-        // Longer than the cache's first allocation.
-        let (text, other) = (ids(1, 270), ids(1, 30));
-        let whole = |ids: &Tensor| {
-            let mut pass = Pass::new(vec![run(0..ids.size()[1], Past::Nothing)], Vec::new()).unwrap();
-            passed(model.as_ref(), &weights, &[ids.shallow_clone()], &mut pass)
-        };
-        let (expected, beside) = (whole(&text), whole(&other));
-        let off = distance(&expected, &full(model.as_ref(), &weights, &text));
-        assert!(off < 5e-5, "{changes}: off by {off}");
-        for chunks in [vec![1; 20], vec![5, 1, 9, 240, 15], vec![256, 14]] {
-            let (mut cache, mut done) = (Cache::new(model.segments().len()), 0);
-            for chunk in chunks {
-                let runs = vec![run(0..chunk, Past::Cache(0)), run(chunk..chunk + 30, Past::Nothing)];
-                let mut pass = Pass::new(runs, vec![cache]).unwrap();
-                let part = [text.narrow(1, done, chunk), other.shallow_clone()];
-                let found = passed(model.as_ref(), &weights, &part, &mut pass);
-                assert!(found.narrow(1, 0, chunk).equal(&expected.narrow(1, done, chunk)), "{changes}: {done}+{chunk}");
-                assert!(found.narrow(1, chunk, 30).equal(&beside), "{changes}: the other text at {done}+{chunk}");
-                cache = pass.caches.remove(0);
-                done += chunk;
-            }
-        }
-    }
-}
-
-#[test]
-fn endings_share_a_beginning_bit_for_bit() {
-    let _no_gradients = tch::no_grad_guard();
-    let model = model(&json!({}));
-    let weights = weights(model.as_ref());
-    let (beginning, endings) = (ids(1, 40), [ids(1, 9), ids(1, 1)]);
-    let runs = vec![run(0..40, Past::Nothing), run(40..49, Past::Run(0)), run(49..50, Past::Run(0))];
-    let mut pass = Pass::new(runs, Vec::new()).unwrap();
-    let all = [&beginning, &endings[0], &endings[1]].map(Tensor::shallow_clone);
-    let found = passed(model.as_ref(), &weights, &all, &mut pass);
-    for (start, ending) in [(40, &endings[0]), (49, &endings[1])] {
-        let text = Tensor::cat(&[&beginning, ending], 1);
-        let count = ending.size()[1];
-        let mut alone = Pass::new(vec![run(0..40 + count, Past::Nothing)], Vec::new()).unwrap();
-        let expected = passed(model.as_ref(), &weights, &[text], &mut alone);
-        assert!(found.narrow(1, start, count).equal(&expected.narrow(1, 40, count)));
-    }
-}
-
-#[test]
-fn documents_kept_apart_give_the_logits_of_each_alone() {
-    let _no_gradients = tch::no_grad_guard();
-    let model = model(&json!({}));
-    let weights = weights(model.as_ref());
-    let (first, second) = (ids(1, 5), ids(1, 7));
-    let integer = (Kind::Int64, Device::Cpu);
-    let documents = Tensor::cat(&[Tensor::zeros([1, 5], integer), Tensor::ones([1, 7], integer)], 1);
-    let mut context = ForwardContext { documents: Some(&documents), ..ForwardContext::default() };
-    let packed = logits(model.as_ref(), &weights, &Tensor::cat(&[&first, &second], 1), &mut context).unwrap();
-    assert!(distance(&packed.narrow(1, 0, 5), &full(model.as_ref(), &weights, &first)) < 1e-5);
-    assert!(distance(&packed.narrow(1, 5, 7), &full(model.as_ref(), &weights, &second)) < 1e-5);
-}
-
-#[test]
-fn a_later_token_never_changes_an_earlier_prediction() {
-    let _no_gradients = tch::no_grad_guard();
-    let model = model(&json!({}));
-    let weights = weights(model.as_ref());
-    let before = ids(2, 12);
-    let after = before.copy();
-    let _ = after.narrow(1, 8, 4).fill_(1);
-    let (before, after) = (full(model.as_ref(), &weights, &before), full(model.as_ref(), &weights, &after));
-    assert!(distance(&before.narrow(1, 0, 8), &after.narrow(1, 0, 8)) < 1e-6);
-    assert!(distance(&before, &after) > 1e-3);
 }
 
 #[test]

@@ -21,8 +21,6 @@ pub mod options;
 pub mod rope;
 mod segments;
 
-use std::sync::{Mutex, PoisonError};
-
 use psann_core::model::{Draw, Footprint, ForwardContext, ParameterSpec, Projection, SegmentSpec};
 use psann_core::{Error, Model, Result};
 use psann_torch::inference;
@@ -30,6 +28,7 @@ use psann_torch::linear::embedding;
 use psann_torch::norm::rms_norm;
 use tch::{Device, Kind, Tensor};
 
+use crate::models::last::Last;
 use crate::models::waveresnet::positions;
 use options::{LlamaOptions, Sizes};
 use rope::Rope;
@@ -45,8 +44,8 @@ pub struct Llama {
     segments: Vec<SegmentSpec>,
     layout: BlockLayout,
     rope: Rope,
-    /// The last tables without documents: all blocks, and all micro-batches of a training, share them.
-    tables: Mutex<Option<(TablesKey, Tables)>>,
+    /// Without documents.
+    tables: Last<TablesKey, Tables>,
 }
 
 /// What tables without documents depend on.
@@ -84,7 +83,7 @@ impl Llama {
         let sizes = options.sizes()?;
         let (segments, layout) = segments::segments(&options, sizes);
         let rope = Rope::new(options.rope_theta, &options.rope_scaling, sizes.head, options.max_position_embeddings)?;
-        Ok(Self { options, sizes, segments, layout, rope, tables: Mutex::new(None) })
+        Ok(Self { options, sizes, segments, layout, rope, tables: Last::new() })
     }
 
     fn tables(&self, context: &ForwardContext<'_>, time: i64, device: Device) -> Tables {
@@ -92,15 +91,7 @@ impl Llama {
         if let Some(documents) = context.documents {
             return self.new_tables(key, Some(documents));
         }
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*tables {
-            Some((of, tables)) if *of == key => tables.shallow_clone(),
-            _ => {
-                let new = self.new_tables(key, None);
-                *tables = Some((key, new.shallow_clone()));
-                new
-            }
-        }
+        self.tables.get(key, Tables::shallow_clone, || self.new_tables(key, None))
     }
 
     fn new_tables(&self, key: TablesKey, documents: Option<&Tensor>) -> Tables {

@@ -24,8 +24,6 @@ pub mod options;
 pub mod positions;
 mod segments;
 
-use std::sync::{Mutex, PoisonError};
-
 use psann_core::model::{Draw, Footprint, ForwardContext, Projection, SegmentSpec};
 use psann_core::{Error, Model, Result};
 use psann_torch::inference;
@@ -33,6 +31,7 @@ use psann_torch::linear::embedding;
 use psann_torch::norm::rms_norm;
 use tch::{Device, Kind, Tensor};
 
+use crate::models::last::Last;
 use options::{Padding, PositionalEncoding, Sizes, WaveMode, WaveResNetOptions};
 use segments::BlockLayout;
 
@@ -45,8 +44,8 @@ pub struct WaveResNet {
     sizes: Sizes,
     segments: Vec<SegmentSpec>,
     layout: BlockLayout,
-    /// Tables of the last batch without documents: all blocks, and all batches of a training, share them.
-    tables: Mutex<Option<(TablesKey, Tables)>>,
+    /// Without documents.
+    tables: Last<TablesKey, Tables>,
 }
 
 /// What the tables of a batch depend on.
@@ -78,7 +77,7 @@ impl WaveResNet {
     pub fn new(options: WaveResNetOptions) -> Result<Self> {
         let sizes = options.sizes()?;
         let (segments, layout) = segments::segments(&options, sizes);
-        Ok(Self { options, sizes, segments, layout, tables: Mutex::new(None) })
+        Ok(Self { options, sizes, segments, layout, tables: Last::new() })
     }
 
     fn tables(&self, context: &ForwardContext<'_>, time: i64, device: Device, kind: Kind) -> Tables {
@@ -86,15 +85,7 @@ impl WaveResNet {
         if let Some(documents) = context.documents {
             return self.new_tables(key, Some(documents));
         }
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*tables {
-            Some((of, tables)) if *of == key => tables.shallow_clone(),
-            _ => {
-                let new = self.new_tables(key, None);
-                *tables = Some((key, new.shallow_clone()));
-                new
-            }
-        }
+        self.tables.get(key, Tables::shallow_clone, || self.new_tables(key, None))
     }
 
     fn new_tables(&self, key: TablesKey, documents: Option<&Tensor>) -> Tables {
