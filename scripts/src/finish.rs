@@ -4,6 +4,7 @@
 //! anywhere; those that a user gives with `--set` start where the user stands, at the working directory. That is decided
 //! on the text of the path alone: a plan must not depend on which files happen to exist.
 
+use std::collections::BTreeMap;
 use std::path::{Component as Part, Path, PathBuf};
 
 use psann_core::plan::{Component, Plan};
@@ -43,6 +44,7 @@ pub(crate) fn plan(host: &Host, pipeline: &Pipeline) -> Plan {
         }
     }
     for stage in &mut plan.stages {
+        place_options(host, Kind::Stage, &stage.kind, &mut stage.options);
         place_inputs(host, &mut stage.options);
     }
     plan
@@ -77,14 +79,10 @@ fn set_paths(host: &Host, plan: &mut Plan) {
 
 /// Puts the recipe's folder in front of relative inputs of every component in `value`.
 fn place_inputs(host: &Host, value: &mut Value) {
-    if let Some(component) = Component::from_value(value) {
-        let names = path_options(&component);
-        let options = value.get_mut("options").and_then(Value::as_object_mut);
-        for (name, option) in options.into_iter().flatten() {
-            if names.contains(name) {
-                place(host, option);
-            }
-        }
+    if let Some(component) = Component::from_value(value)
+        && let Some(options) = value.get_mut("options")
+    {
+        place_options(host, component.kind, &component.name, options);
     }
     match value {
         Value::Object(object) => object.values_mut().for_each(|inner| place_inputs(host, inner)),
@@ -93,27 +91,67 @@ fn place_inputs(host: &Host, value: &mut Value) {
     }
 }
 
-fn path_options(component: &Component) -> Vec<String> {
-    let mut names = Vec::new();
-    if matches!(component.kind, Kind::Source | Kind::Tokenizer) {
-        names.extend(PATH_OPTIONS.map(str::to_owned));
+/// The same for those of one plugin's own options that name inputs.
+fn place_options(host: &Host, kind: Kind, name: &str, options: &mut Value) {
+    let inputs = inputs(kind, name);
+    for (name, option) in options.as_object_mut().into_iter().flatten() {
+        match inputs.get(name) {
+            Some(Input::Always) => place(host, option, ""),
+            Some(Input::EndingIn(end)) => place(host, option, end),
+            None => {}
+        }
     }
-    if let Ok(plugin) = registry::find(component.kind, &component.name) {
-        let schema = (plugin.schema)();
-        let properties = schema.json().get("properties").and_then(Value::as_object);
-        let marked = properties.into_iter().flatten().filter(|(_, property)| property.get("x-path").is_some());
-        names.extend(marked.map(|(name, _)| name.clone()));
-    }
-    names
 }
 
-fn place(host: &Host, value: &mut Value) {
+/// Which values of an option are paths.
+enum Input {
+    Always,
+    /// Others are names, as those of built-in tasks among the files of a user's own.
+    EndingIn(String),
+}
+
+/// The options of a plugin that name inputs, by what its schema says in `x-path`: `true`, or how the values end.
+fn inputs(kind: Kind, name: &str) -> BTreeMap<String, Input> {
+    let mut inputs = BTreeMap::new();
+    if matches!(kind, Kind::Source | Kind::Tokenizer) {
+        inputs.extend(PATH_OPTIONS.map(|name| (name.to_owned(), Input::Always)));
+    }
+    if let Ok(plugin) = registry::find(kind, name) {
+        let schema = (plugin.schema)();
+        for (name, property) in schema.json().get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let input = match property.get("x-path") {
+                Some(Value::String(end)) => Input::EndingIn(end.clone()),
+                Some(_) => Input::Always,
+                None => continue,
+            };
+            inputs.insert(name.clone(), input);
+        }
+    }
+    inputs
+}
+
+/// Places one path, or each of several, unless they end in another way than `end` or the user gave them.
+fn place(host: &Host, value: &mut Value, end: &str) {
     match value {
-        Value::String(path) if host.sets.iter().any(|(_, set)| set == path) => {}
+        Value::String(path) if !path.ends_with(end) || is_set(host, path) => {}
         Value::String(path) => *path = within(&host.folder, path),
-        Value::Array(items) => items.iter_mut().for_each(|item| place(host, item)),
+        Value::Array(items) => items.iter_mut().for_each(|item| place(host, item, end)),
         _ => {}
     }
+}
+
+/// Whether the user gave this path, alone or among others.
+fn is_set(host: &Host, path: &str) -> bool {
+    fn holds(value: &Value, path: &str) -> bool {
+        match value {
+            Value::String(text) => text == path,
+            Value::Array(items) => items.iter().any(|item| holds(item, path)),
+            Value::Object(object) => object.values().any(|item| holds(item, path)),
+            _ => false,
+        }
+    }
+    let given = |set: &str| serde_json::from_str(set).is_ok_and(|value| holds(&value, path));
+    host.sets.iter().any(|(_, set)| set == path || given(set))
 }
 
 /// `path` seen from the working directory. Absolute paths, addresses (`https://…`) and `-` stay as they are.

@@ -36,8 +36,10 @@ pub struct EvaluateOptions {
     /// Held-out documents to score at most, the first ones; all if not given.
     pub documents: Option<Count>,
     /// Tasks: `wikitext`, `lambada_openai`, `hellaswag`, `piqa`, `winogrande`, or TOML files with tasks of your own.
+    #[schemars(extend("x-path" = ".toml"))]
     pub tasks: Vec<String>,
     /// Folders or files with the documents of the tasks.
+    #[schemars(extend("x-path" = true))]
     pub data: Vec<String>,
     /// Examples before each question; by default what the task says, mostly none.
     pub fewshot: Option<u64>,

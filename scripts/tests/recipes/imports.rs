@@ -62,6 +62,20 @@ fn inputs_start_at_the_recipes_folder_and_absolute_ones_stay() {
 }
 
 #[test]
+fn inputs_of_stages_start_there_too_and_names_are_no_paths() {
+    let stage = "pipeline(\"x\").prepare(source::text(\"a\")).evaluate(#{ tasks: [\"piqa\", \"own.toml\"], data: [\"evals\"] })";
+    let (folder, evaluated) = evaluate(&[("recipes/main.rhai", stage)]);
+    let recipes = folder.path().join("recipes");
+    let options = &evaluated.unwrap().plan.stages[1].options;
+    assert_eq!(options["tasks"], serde_json::json!(["piqa", recipes.join("own.toml")]));
+    assert_eq!(options["data"], serde_json::json!([recipes.join("evals")]));
+    let sets = [("evaluate.data".to_owned(), "[\"here\"]".to_owned())];
+    let recipe = Recipe::load(folder.path().join("recipes/main.rhai")).unwrap();
+    let options = recipe.evaluate(&sets).map_err(|e| e.render(false)).unwrap().plan.stages[1].options.clone();
+    assert_eq!(options["data"], serde_json::json!(["here"]));
+}
+
+#[test]
 fn a_recipe_below_the_working_directory_gives_the_same_plan_by_any_name() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let file = folder.path().join("main.rhai");

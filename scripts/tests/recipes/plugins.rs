@@ -201,6 +201,12 @@ struct Schedule {
 struct Evaluate {
     /// Windows at once.
     batch: Option<u64>,
+    /// Names, or files.
+    #[schemars(extend("x-path" = ".toml"))]
+    tasks: Vec<String>,
+    /// Folders.
+    #[schemars(extend("x-path" = true))]
+    data: Vec<String>,
 }
 
 /// Prints texts.
