@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use psann_core::Tokenizer;
-use psann_eval::network::{Network, Session};
+use psann_eval::network::Network;
+use psann_eval::session::Session;
 use psann_train::checkpoint::load_model;
 use serde_json::Value;
 

@@ -15,7 +15,7 @@
 //! | [`chat`] | chat templates: conversations as text, and which of it the assistant wrote |
 //! | [`python`] | what of Python prompts, hashes and templates depend on |
 //! | [`answer`] | from the harness's questions to passes, and the journal of answers |
-//! | [`network`] | a model with its parameters, and what it remembers of texts |
+//! | [`network`], [`session`] | a model with its parameters, and what it remembers of texts |
 //! | [`server`] | the same over HTTP, for many at once |
 //! | [`bench`] | how fast this machine generates, evaluates and serves |
 
@@ -35,6 +35,7 @@ pub mod sample;
 pub mod sampling;
 pub mod scoring;
 pub mod server;
+pub mod session;
 pub mod unigram;
 pub mod windows;
 

@@ -83,7 +83,7 @@ mod tests {
     use tch::{IndexOp, Kind};
 
     use super::*;
-    use crate::network::Session;
+    use crate::session::Session;
     use crate::testing::Toy;
 
     fn documents() -> Vec<Vec<u32>> {

@@ -190,7 +190,7 @@ mod tests {
     use tch::{IndexOp, Kind};
 
     use super::*;
-    use crate::network::Session;
+    use crate::session::Session;
     use crate::testing::{Script, Toy};
 
     fn request(context: &[u32], continuation: &[u32]) -> Request {

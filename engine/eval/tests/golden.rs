@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use psann_core::tokenizer::SpecialTokens;
 use psann_core::{Model, Result, Tokenizer, registry};
-use psann_eval::network::{Sequence, Session};
 use psann_eval::sampling::{self, Sampling, TopPRule};
+use psann_eval::session::{Sequence, Session};
 use psann_eval::{GenerateOptions, Generator, Network};
 use psann_golden::{Case, Pair, cases, waveresnet_cases};
 // Linked for its registrations.

@@ -9,9 +9,9 @@ use psann_core::model::ForwardContext;
 use psann_core::observer::Silent;
 use psann_core::registry;
 use psann_eval::Network;
-use psann_eval::network::Session;
 use psann_eval::perplexity::{Rolling, document_nats};
 use psann_eval::scoring::{Request, Sharing, score};
+use psann_eval::session::Session;
 // Linked for its registrations.
 use psann_plugins_nn as _;
 use serde_json::{Value, json};

@@ -13,8 +13,9 @@ use tch::Tensor;
 
 use super::{BenchModel, SEED, made_up_tokens};
 use crate::generate::last_row;
-use crate::network::{Network, Session};
+use crate::network::Network;
 use crate::sampling::{self, Sampling};
+use crate::session::Session;
 
 /// What to time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use psann_core::{Error, Result, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Network, Session};
+use crate::network::Network;
 use crate::sampling::{self, Sampling};
+use crate::session::Session;
 use stop::StopMatcher;
 use stream::TextStream;
 

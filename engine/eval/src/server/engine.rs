@@ -9,7 +9,7 @@ use psann_torch::inference;
 use tch::Tensor;
 
 use crate::network::Network;
-pub use crate::network::{Sequence, Step};
+pub use crate::session::{Sequence, Step};
 
 /// Rows of logits that exist at once.
 const ROWS: usize = 64;
@@ -95,7 +95,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::network::Session;
+    use crate::session::Session;
     use crate::testing::Toy;
 
     #[test]

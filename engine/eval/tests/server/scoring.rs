@@ -1,6 +1,6 @@
 //! What scoring clients rely on (lm-evaluation-harness 0.4.13 `local-completions`).
 
-use psann_eval::network::Session;
+use psann_eval::session::Session;
 use serde_json::{Value, json};
 use tch::Kind;
 
