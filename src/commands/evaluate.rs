@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use psann_core::{Error, Event, Observer, Result, Tokenizer};
-use psann_eval::answer::AnswerOptions;
+use psann_core::{Error, Event, Observer, Result};
 use psann_eval::evaluate::EvaluateOptions;
 use psann_eval::harness::show::show;
 use psann_eval::harness::{Key, Suite};
-use psann_eval::network::{Network, store_in_half};
+use psann_eval::network::store_in_half;
 use psann_train::launch::{Exit, World};
 use psann_train::ranks::Ranks;
 use serde_json::Value;
 
 use crate::cli::{EvaluateArgs, EvaluateCommand, WeightsKind};
 use crate::display::{self, Failure};
-use crate::evaluation::{self, Named, Questions, compared};
+use crate::evaluation::{self, Output, Questions, Subject, compared};
 use crate::launch::{self, Part};
 use crate::progress::Progress;
 use crate::run::Trained;
@@ -43,68 +42,32 @@ pub fn execute(args: &EvaluateArgs) -> Result<(), Failure> {
         psann_torch::threads::set(threads);
     }
     let started = Instant::now();
-    let trained = Trained::open(path)?;
+    let mut trained = Trained::open(path)?;
     let mut suite = options.suite()?;
     suite.samples = samples(args.samples.as_deref())?;
     let template = args.chat_template.as_ref().and_then(Option::as_deref);
     let questions = Questions::new(&options, suite, &trained.tokenizer, trained.reads_at_most(None), template)?;
-    let suite = questions.suite(&trained.tokenizer)?;
-    match args.show_prompt {
-        Some(count) => shown(&suite, count)?,
-        None => evaluate(args, path, &options, trained, &questions, world, started, &observer)?,
+    if let Some(count) = args.show_prompt {
+        return Ok(shown(&questions.suite(&trained.tokenizer)?, count)?);
     }
-    Ok(())
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that was prepared, and used once")]
-fn evaluate(
-    args: &EvaluateArgs,
-    path: &Path,
-    options: &EvaluateOptions,
-    mut trained: Trained,
-    questions: &Questions,
-    world: World,
-    started: Instant,
-    observer: &Progress,
-) -> Result<()> {
-    let suite = questions.suite(&trained.tokenizer)?;
-    let ranks = Ranks::on_cpu(world)?;
-    let loaded = &mut trained.loaded;
     if args.weights == WeightsKind::Bf16 {
-        store_in_half(&mut loaded.parameters);
+        store_in_half(&mut trained.loaded.parameters);
     }
-    let network = Network::new(loaded.model.as_ref(), &loaded.parameters)?;
-    let named = Named {
+    let subject = Subject {
         name: args.model_name.clone().unwrap_or_else(|| path.display().to_string()),
         source: path.display().to_string(),
-        kind: loaded.component.name.clone(),
-        parameters: loaded.parameters.iter().flatten().map(|value| value.numel() as u64).sum(),
-        dtype: if args.weights == WeightsKind::Bf16 { "torch.bfloat16" } else { "torch.float32" }.to_owned(),
+        loaded: &trained.loaded,
+        tokenizer: &trained.tokenizer,
+        corpus: trained.corpus,
     };
     let output = args.output.clone().unwrap_or_else(|| default_output(path));
-    let folder = evaluation::folder(&output, &named.name);
-    let identity = evaluation::identity(network, &trained.tokenizer as &dyn Tokenizer)?;
-    let journal = folder.join("journal");
-    if args.fresh && ranks.is_first() {
-        evaluation::forget(&journal, &identity)?;
+    let folder = evaluation::folder(&output, &subject.name);
+    let output = Output { folder: &folder, fresh: args.fresh, started };
+    let ranks = Ranks::on_cpu(world)?;
+    if let Some(found) = evaluation::evaluate(&subject, &questions, &output, &ranks, &observer)? {
+        display::result(if args.json { &found.json } else { &found.text });
+        observer.event(Event::Note(format!("written to {}", found.file.display())));
     }
-    ranks.group.barrier()?;
-    let answering = AnswerOptions { batch: options.batch as usize, ..AnswerOptions::default() };
-    let Some(results) = evaluation::evaluate(network, &identity, &suite, answering, &ranks, &journal, observer)? else {
-        return Ok(());
-    };
-    let subsets = evaluation::subsets(&results, questions, trained.corpus.as_deref())?;
-    let mut run = evaluation::run(&named, &suite, questions.renderer(), options.batch, started);
-    if !subsets.is_empty() {
-        run.extra.insert("subsets".to_owned(), evaluation::subsets_json(&subsets));
-    }
-    let written = evaluation::save(&results, &run, &folder)?;
-    if args.json {
-        display::result(&results.text(&run));
-    } else {
-        display::result(&evaluation::text(&results, &subsets));
-    }
-    observer.event(Event::Note(format!("written to {}", written.results.display())));
     Ok(())
 }
 

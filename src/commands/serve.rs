@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use psann_core::{Error, Event, Observer, Result};
-use psann_data::tokenizer::TextTokenizer;
 use psann_eval::network::store_in_half;
-use psann_eval::server::{RenderChat, ServedModel, Server, ServerOptions, Templates};
+use psann_eval::server::{RenderChat, ServedModel, Server, ServerOptions};
 use psann_torch::threads;
 
 use crate::cli::{ServeArgs, WeightsKind};
 use crate::display::{self, Failure};
 use crate::progress::Progress;
-use crate::run::Trained;
+use crate::run::{Trained, chat_templates};
 use crate::stop::Stop;
 
 /// The variable that holds a key: other programs of the machine can read command lines, but not environments.
@@ -37,12 +36,12 @@ pub fn execute(args: &ServeArgs) -> Result<(), Failure> {
         Ok::<_, Error>(trained)
     })?;
     let context = trained.reads_at_most(args.context.map(|context| context as u64)) as usize;
-    let chat = chat(args, &trained.tokenizer)?;
+    let chat = chat_templates(&trained.tokenizer, args.chat_template.as_deref())?;
     let model = ServedModel {
         model: Arc::from(trained.loaded.model),
         parameters: trained.loaded.parameters,
         tokenizer: Arc::new(trained.tokenizer),
-        chat,
+        chat: chat.map(|templates| Arc::new(templates) as Arc<dyn RenderChat>),
         ends: Vec::new(),
         name: args.model_name.clone().unwrap_or_else(|| name(&args.run)),
         context,
@@ -52,23 +51,6 @@ pub fn execute(args: &ServeArgs) -> Result<(), Failure> {
     display::result(&format!("http://{}", server.address()));
     observer.event(Event::Note(note));
     Ok(server.run()?)
-}
-
-/// What renders conversations: the template in a file that the user named, or those of the tokenizer, if it has any.
-fn chat(args: &ServeArgs, tokenizer: &TextTokenizer) -> Result<Option<Arc<dyn RenderChat>>> {
-    let own: Vec<(String, String)> = match &args.chat_template {
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|e| Error::new(format!("cannot read `{}`", file.display())).because(e))?;
-            vec![("default".to_owned(), text)]
-        }
-        None => tokenizer.chat_templates().iter().map(|one| (one.name.clone(), one.text.clone())).collect(),
-    };
-    if own.is_empty() {
-        return Ok(None);
-    }
-    let named: Vec<(&str, &str)> = own.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    Ok(Some(Arc::new(Templates::new(&named, tokenizer)?)))
 }
 
 fn options(args: &ServeArgs) -> Result<ServerOptions> {

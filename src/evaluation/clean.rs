@@ -8,10 +8,12 @@ use std::path::Path;
 
 use psann_core::Result;
 use psann_eval::harness::Results;
+use psann_eval::harness::metrics::{Aggregate, Metric};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Sources;
+use crate::display;
 use crate::run::directory::read_json;
 
 /// What decontamination leaves in the folder of a corpus.
@@ -71,24 +73,13 @@ pub fn subsets(results: &Results<'_, '_>, sources: &Sources, corpus: &Path) -> R
         for (items, keep) in [("all", None), ("clean", Some(false)), ("contaminated", Some(true))] {
             let chosen = |id: usize| keep.is_none_or(|contaminated| numbers.is_contaminated(id) == Some(contaminated));
             let (count, scores, _) = results.subset(index, chosen);
-            let score = |(metric, score): &(_, psann_eval::harness::metrics::Aggregate)| name(metric, score);
-            subsets.push(Subset {
-                task: source.name.clone(),
-                items,
-                count,
-                scores: scores.iter().map(score).collect(),
-                note: None,
-            });
+            let score =
+                |(metric, score): &(Metric, Aggregate)| (metric.name().to_owned(), score.value, score.standard_error);
+            let scores = scores.iter().map(score).collect();
+            subsets.push(Subset { task: source.name.clone(), items, count, scores, note: None });
         }
     }
     Ok(subsets)
-}
-
-fn name(
-    metric: &psann_eval::harness::metrics::Metric,
-    score: &psann_eval::harness::metrics::Aggregate,
-) -> (String, f64, Option<f64>) {
-    (metric.name().to_owned(), score.value, score.standard_error)
 }
 
 /// Which documents of a task are in the corpus, by their number.
@@ -147,14 +138,14 @@ pub fn text(subsets: &[Subset]) -> String {
     if rows.is_empty() {
         return notes;
     }
-    let table = crate::display::table(&["", "items", "count", "metric", "value", "stderr"], &rows);
+    let table = display::table(&["", "items", "count", "metric", "value", "stderr"], &rows);
     format!("{table}{notes}")
 }
 
 /// The subsets for the result file.
 pub fn json(subsets: &[Subset]) -> Value {
     let one = |subset: &Subset| {
-        let scores: serde_json::Map<String, Value> = subset
+        let scores: Map<String, Value> = subset
             .scores
             .iter()
             .flat_map(|(metric, value, error)| {

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use directory::RunDirectory;
 pub use stages::{tokenizer_files, tokenizer_folder};
-pub use trained::{Trained, locate};
+pub use trained::{Trained, chat_templates, locate};
 
 use fingerprint::Fingerprint;
 

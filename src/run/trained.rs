@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use psann_core::plan::Plan;
 use psann_core::{Error, Result, Tokenizer};
 use psann_data::tokenizer::{self, TextTokenizer};
+use psann_eval::chat::Templates;
 use psann_train::PretrainOptions;
 use psann_train::checkpoint::{Loaded, load_model};
 use psann_train::export::CONFIG;
@@ -96,4 +97,21 @@ pub fn locate(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
             .hint("run its recipe first"));
     }
     Ok((pretrain, Some(tokenizer)))
+}
+
+/// The chat template in `file`, or else those of the tokenizer; `None` where it has none.
+///
+/// # Errors
+/// When the file cannot be read, or a template cannot be compiled.
+pub fn chat_templates(tokenizer: &TextTokenizer, file: Option<&Path>) -> Result<Option<Templates>> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Error::new(format!("cannot read `{}`", file.display())).because(e))?;
+        return Templates::new(&[("default", text.as_str())], tokenizer).map(Some);
+    }
+    let own = tokenizer.chat_templates();
+    if own.is_empty() {
+        return Ok(None);
+    }
+    Templates::new(&own.iter().map(|one| (one.name.as_str(), one.text.as_str())), tokenizer).map(Some)
 }

@@ -47,6 +47,11 @@ impl Journal {
         Ok(Self { path: folder, answers, file: Some(BufWriter::new(file)) })
     }
 
+    /// Where the files are; empty where nothing is kept.
+    pub fn folder(&self) -> &Path {
+        &self.path
+    }
+
     /// The answer to a request, by its digest.
     pub fn get(&self, digest: &str) -> Option<&Answer> {
         self.answers.get(digest)

@@ -2,7 +2,7 @@
 //!
 //! Documents are computed together, longest first, as many as a pass has room for. On the CPU no answer depends on
 //! which they are, so a batch is a matter of speed alone, and ranks, batches and interruptions change no digit.
-//! Equal requests are asked once, and every answer is written to the [`Journal`] as soon as it is there.
+//! Equal requests of a document are asked once, and every answer is written to the [`Journal`] as soon as it is there.
 
 pub mod journal;
 
@@ -49,6 +49,9 @@ impl Part {
     pub const ALL: Self = Self { rank: 0, ranks: 1 };
 }
 
+/// What the requests about documents are called, in order: [`collect`] finds their answers so.
+pub type Asked = BTreeMap<Key, Vec<String>>;
+
 /// Something to compute: what its requests are called, and the requests.
 struct Work {
     digests: Vec<String>,
@@ -56,7 +59,7 @@ struct Work {
     tokens: usize,
 }
 
-/// Answers this part's documents, but for what the journal knows already.
+/// Answers this part's documents, but for what the journal knows already. What was asked comes back.
 ///
 /// # Errors
 /// When a document cannot be asked, the journal not be written, or the user asked to stop; what was answered until then
@@ -68,10 +71,9 @@ pub fn answer(
     options: AnswerOptions,
     journal: &mut Journal,
     observer: &dyn Observer,
-) -> Result<()> {
-    let (work, known) = open(suite, part, options.sharing, journal)?;
-    let total = known + work.len() as u64;
-    let mut done = known;
+) -> Result<Asked> {
+    let Open { work, asked } = open(suite, part, options.sharing, journal)?;
+    let mut progress = Telling::new(&work, asked.len(), observer);
     for batch in batches(&work, options) {
         if observer.stop_requested() {
             return Err(
@@ -82,11 +84,10 @@ pub fn answer(
             journal.add(&digest, answer)?;
         }
         journal.flush()?;
-        done += batch.len() as u64;
-        tell(observer, done, total);
+        progress.tell(batch);
     }
-    observer.event(Event::Done { task: TASK.into() });
-    Ok(())
+    progress.done();
+    Ok(asked)
 }
 
 /// Answers all documents with a network whose parameters come together on all ranks of `group` at the same time: each
@@ -100,10 +101,10 @@ pub fn answer_together(
     group: &dyn Collective,
     options: AnswerOptions,
     observer: &dyn Observer,
-) -> Result<Journal> {
+) -> Result<(Asked, Journal)> {
     let mut journal = Journal::in_memory();
     let part = Part { rank: group.rank(), ranks: group.size() };
-    let (work, _) = open(suite, part, options.sharing, &journal)?;
+    let Open { work, asked } = open(suite, part, options.sharing, &journal)?;
     let generates = |work: &Work| work.requests.iter().any(|one| matches!(one, Request::Generate { .. }));
     if group.size() > 1 && work.iter().any(generates) {
         return Err(Error::usage("a task that generates cannot be evaluated while several ranks train")
@@ -113,8 +114,7 @@ pub fn answer_together(
     let counts = group.share(&(batches.len() as u64).to_le_bytes())?;
     let counts = counts.into_iter().filter_map(|count| count.try_into().ok().map(u64::from_le_bytes));
     batches.resize(counts.max().unwrap_or(0) as usize, &[]);
-    let total = work.len() as u64;
-    let mut done = 0;
+    let mut progress = Telling::new(&work, asked.len(), observer);
     for batch in batches {
         if batch.is_empty() {
             // Nothing to ask, but the others need this rank's part of the weights.
@@ -125,37 +125,78 @@ pub fn answer_together(
         for (digest, answer) in compute(network, suite.encoder().tokenizer(), batch, options.sharing)? {
             journal.add(&digest, answer)?;
         }
-        done += batch.len() as u64;
-        tell(observer, done, total);
+        progress.tell(batch);
     }
-    observer.event(Event::Done { task: TASK.into() });
+    progress.done();
     for lines in group.share(journal.lines().as_bytes())? {
         journal.absorb(&lines)?;
     }
-    Ok(journal)
+    Ok((asked, journal))
 }
 
-/// Task name of progress events.
-const TASK: &str = "evaluating";
-
-fn tell(observer: &dyn Observer, done: u64, total: u64) {
-    let (task, unit, detail) = (TASK.into(), "documents", String::new());
-    observer.event(Event::Progress { task, done, total: Some(total), unit, detail });
+/// Tells how far the work is: in tokens, for documents are computed longest first and the last ones take no time.
+struct Telling<'a> {
+    observer: &'a dyn Observer,
+    done: u64,
+    total: u64,
+    documents: usize,
+    all_documents: usize,
 }
 
-/// The documents of a part that lack an answer, longest first (what does not fit into memory fails at once), and how many
-/// are answered.
-fn open(suite: &Suite<'_>, part: Part, sharing: Sharing, journal: &Journal) -> Result<(Vec<Work>, u64)> {
-    let own = suite.keys().enumerate().filter(|(index, _)| index % part.ranks == part.rank);
-    let (mut work, mut known) = (Vec::new(), 0);
-    for (_, key) in own {
-        match open_questions(suite, key, journal, sharing)? {
-            Some(open) => work.push(open),
-            None => known += 1,
+impl<'a> Telling<'a> {
+    const TASK: &'static str = "evaluating";
+
+    fn new(work: &[Work], all_documents: usize, observer: &'a dyn Observer) -> Self {
+        let total = work.iter().map(|work| work.tokens as u64).sum();
+        Self { observer, done: 0, total, documents: all_documents - work.len(), all_documents }
+    }
+
+    fn tell(&mut self, batch: &[Work]) {
+        self.done += batch.iter().map(|work| work.tokens as u64).sum::<u64>();
+        self.documents += batch.len();
+        let detail = format!("{} of {} documents", self.documents, self.all_documents);
+        let (task, unit, total) = (Self::TASK.into(), "tokens", Some(self.total));
+        self.observer.event(Event::Progress { task, done: self.done, total, unit, detail });
+    }
+
+    fn done(&self) {
+        self.observer.event(Event::Done { task: Self::TASK.into() });
+    }
+}
+
+/// What a part asks, and what of it has no answer yet.
+struct Open {
+    /// The documents that lack an answer, longest first: what does not fit into memory fails at once.
+    work: Vec<Work>,
+    asked: Asked,
+}
+
+fn open(suite: &Suite<'_>, part: Part, sharing: Sharing, journal: &Journal) -> Result<Open> {
+    let (mut work, mut asked) = (Vec::new(), Asked::new());
+    for (_, key) in suite.keys().enumerate().filter(|(index, _)| index % part.ranks == part.rank) {
+        let requests = suite.requests(key)?;
+        let digests: Vec<String> = requests.iter().map(Request::digest).collect();
+        let named = digests.iter().cloned().zip(requests);
+        // Equal requests are asked once.
+        let open: BTreeMap<_, _> = named.filter(|(digest, _)| journal.get(digest).is_none()).collect();
+        if !open.is_empty() {
+            let (digests, requests): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+            let tokens = tokens(&requests, sharing);
+            work.push(Work { digests, requests, tokens });
         }
+        asked.insert(key, digests);
     }
     work.sort_by_key(|work| std::cmp::Reverse(work.tokens));
-    Ok((work, known))
+    Ok(Open { work, asked })
+}
+
+/// Tokens that are computed for the requests of a document.
+fn tokens(requests: &[Request], sharing: Sharing) -> usize {
+    let generated = requests.iter().map(|request| match request {
+        Request::Generate { context, tokens, .. } => context.len() + tokens,
+        _ => 0,
+    });
+    generated.sum::<usize>() + scored(requests).iter().map(|group| scoring::cost(group, sharing)).sum::<usize>()
 }
 
 /// The documents in passes.
@@ -169,42 +210,26 @@ fn batches(work: &[Work], options: AnswerOptions) -> Vec<&[Work]> {
     batches
 }
 
-/// The answers to all documents of a suite; `None` where the journal lacks one.
+/// The answers to all documents of a suite; `None` where the journal lacks one. What this part has `asked` is known; what
+/// other parts did is found out again.
 ///
 /// # Errors
 /// When a document cannot be asked.
-pub fn collect(suite: &Suite<'_>, journal: &Journal) -> Result<Option<Answers>> {
+pub fn collect(suite: &Suite<'_>, asked: &Asked, journal: &Journal) -> Result<Option<Answers>> {
     let mut answers = BTreeMap::new();
     for key in suite.keys() {
-        let requests = suite.requests(key)?;
-        let known: Option<Vec<Answer>> =
-            requests.iter().map(|request| journal.get(&request.digest()).cloned()).collect();
+        let others: Vec<String>;
+        let digests = if let Some(digests) = asked.get(&key) {
+            digests
+        } else {
+            others = suite.requests(key)?.iter().map(Request::digest).collect();
+            &others
+        };
+        let known: Option<Vec<Answer>> = digests.iter().map(|digest| journal.get(digest).cloned()).collect();
         let Some(known) = known else { return Ok(None) };
         answers.insert(key, known);
     }
     Ok(Some(answers))
-}
-
-/// The requests of a document that have no answer yet, each once.
-fn open_questions(suite: &Suite<'_>, key: Key, journal: &Journal, sharing: Sharing) -> Result<Option<Work>> {
-    let mut open = BTreeMap::new();
-    for request in suite.requests(key)? {
-        let digest = request.digest();
-        if journal.get(&digest).is_none() {
-            open.insert(digest, request);
-        }
-    }
-    if open.is_empty() {
-        return Ok(None);
-    }
-    let (digests, requests): (Vec<String>, Vec<Request>) = open.into_iter().unzip();
-    let generated = requests.iter().map(|request| match request {
-        Request::Generate { context, tokens, .. } => context.len() + tokens,
-        _ => 0,
-    });
-    let tokens =
-        generated.sum::<usize>() + scored(&requests).iter().map(|group| scoring::cost(group, sharing)).sum::<usize>();
-    Ok(Some(Work { digests, requests, tokens }))
 }
 
 /// How many of the first documents go into one pass.

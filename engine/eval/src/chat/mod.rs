@@ -11,6 +11,7 @@
 //! | [`clock`] | the date and time that templates write |
 //! | [`mask`] | which tokens of a rendered conversation the assistant wrote |
 //! | [`select`] | which of a tokenizer's templates to use |
+//! | `templates` | all templates of a tokenizer, with its special tokens |
 //! | `engine`, `values`, `json` | the template engine with the ways of Python |
 //! | `generation` | the tag `{% generation %}` and its places in the text |
 //! | `messages` | what happens to messages before they are rendered |
@@ -25,6 +26,7 @@ mod json;
 pub mod mask;
 mod messages;
 pub mod select;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -40,6 +42,7 @@ pub use clock::Clock;
 pub use failure::{FailureKind, TemplateFailure};
 pub use mask::{MaskRule, assistant_mask};
 pub use select::select;
+pub use templates::Templates;
 
 /// A compiled chat template; many threads may render with it.
 #[derive(Debug)]

@@ -22,11 +22,13 @@ pub struct Scored {
 }
 
 /// Turns texts into ids for a model that reads at most `max_length` of them.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Encoder<'a> {
     tokenizer: &'a dyn Tokenizer,
     max_length: usize,
     prefix: Option<u32>,
+    /// The prefix token in a text; never empty.
+    spelled: Option<String>,
 }
 
 impl<'a> Encoder<'a> {
@@ -39,7 +41,9 @@ impl<'a> Encoder<'a> {
             return Err(Error::usage("option `max_length` must be at least 1, found 0"));
         }
         let special = tokenizer.special();
-        Ok(Self { tokenizer, max_length, prefix: special.bos.or(special.eos) })
+        let prefix = special.bos.or(special.eos);
+        let spelled = prefix.and_then(|id| tokenizer.spelling(id)).filter(|spelled| !spelled.is_empty());
+        Ok(Self { tokenizer, max_length, prefix, spelled })
     }
 
     /// The tokenizer.
@@ -68,8 +72,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let spelled = self.prefix.and_then(|id| self.tokenizer.spelling(id));
-        let begun = spelled.is_some_and(|spelled| !spelled.is_empty() && text.starts_with(&spelled));
+        let begun = self.spelled.as_ref().is_some_and(|spelled| text.starts_with(spelled));
         self.tokenizer.encode_markup(text, !begun)
     }
 
@@ -78,9 +81,38 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When a prefix token is needed and there is none.
     pub fn pair(&self, context: &str, continuation: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+        self.continued(context, self.context(context)?, continuation)
+    }
+
+    /// What is scored of `continuation` behind `context`.
+    ///
+    /// # Errors
+    /// When the continuation alone is longer than the model reads.
+    pub fn scored(&self, context: &str, continuation: &str) -> Result<Scored> {
+        self.scored_behind(context, self.context(context)?, continuation)
+    }
+
+    /// The same behind a context whose ids ([`Self::context`]) are known: the choices of a question have one in common.
+    ///
+    /// # Errors
+    /// As [`Self::scored`].
+    pub fn scored_behind(&self, context: &str, ids: Vec<u32>, continuation: &str) -> Result<Scored> {
+        let (context, continuation) = self.continued(context, ids, continuation)?;
+        self.cut(context, continuation)
+    }
+
+    /// Ids of a context alone, without the whitespace that belongs to what follows.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn context(&self, context: &str) -> Result<Vec<u32>> {
+        let (kept, _) = split_trailing_space(context);
+        if context.is_empty() { Ok(Vec::new()) } else { self.encode(kept) }
+    }
+
+    fn continued(&self, context: &str, ids: Vec<u32>, continuation: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let (context, moved) = split_trailing_space(context);
         let continuation = format!("{moved}{continuation}");
-        let ids = if context.is_empty() && moved.is_empty() { Vec::new() } else { self.encode(context)? };
         if ids.is_empty() {
             // Nothing is before the continuation, so the prefix token stands there, unless it begins with it already.
             let prefix = self.prefix()?;
@@ -94,15 +126,6 @@ impl<'a> Encoder<'a> {
         // By count alone: where a token reaches across the boundary, what is read is not what the whole begins with.
         let scored = whole.split_off(ids.len().min(whole.len()));
         Ok((ids, scored))
-    }
-
-    /// What is scored of `continuation` behind `context`.
-    ///
-    /// # Errors
-    /// When the continuation alone is longer than the model reads.
-    pub fn scored(&self, context: &str, continuation: &str) -> Result<Scored> {
-        let (context, continuation) = self.pair(context, continuation)?;
-        self.cut(context, continuation)
     }
 
     /// The windows that predict each token of `text` once, the first one behind the prefix token.

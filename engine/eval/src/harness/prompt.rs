@@ -5,8 +5,10 @@
 //! one turn (single-turn), written as the plain prompt is. The template writes everything else.
 
 use psann_core::{Error, Result};
+use serde_json::json;
 
 use super::task::Settings;
+use crate::chat::{Conversation, Rendering, TemplateFailure, Templates};
 
 /// How prompts are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +75,29 @@ pub trait ChatRenderer: Sync {
 /// Why a conversation has no text.
 #[derive(Debug)]
 pub enum RenderError {
-    /// The template raised, with this message. Many do so for a system message.
+    /// The template raised, or used what is not there; with this message. Many refuse system messages so.
     Raised(String),
     /// Anything else.
     Failed(Error),
+}
+
+impl ChatRenderer for Templates {
+    /// The date in it is that of the templates' making: a prompt is the same whenever it is asked for.
+    fn render(&self, messages: &[Message], ending: Ending) -> Result<String, RenderError> {
+        let message = |message: &Message| json!({ "role": message.role.name(), "content": message.content });
+        let conversation = Conversation::new(messages.iter().map(message).collect(), self.made());
+        let how = match ending {
+            Ending::Answer => Rendering::Prompt,
+            Ending::Continued => Rendering::Continue,
+            Ending::Closed => Rendering::Plain,
+        };
+        Templates::render(self, conversation, how).map(|rendered| rendered.text).map_err(|error| {
+            match TemplateFailure::of(&error) {
+                Some(failure) if failure.is_template_error() => RenderError::Raised(failure.message.clone()),
+                _ => RenderError::Failed(error),
+            }
+        })
+    }
 }
 
 /// A document's question, ready to be joined.

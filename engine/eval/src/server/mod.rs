@@ -54,7 +54,7 @@ use stream::Words;
 
 pub use gauges::Gauges;
 pub use options::ServerOptions;
-pub use template::{ChatRequest, RenderChat, Templates};
+pub use template::{ChatRequest, RenderChat};
 
 /// Threads that speak HTTP. They wait most of the time: the machine belongs to the network.
 const HTTP_THREADS: usize = 2;

@@ -1,12 +1,10 @@
 //! [`RenderChat`]: from a conversation to the text that a model reads. The server takes whatever renders: it knows the
-//! rules of the interface, not those of templates. [`Templates`] renders with the chat templates of a tokenizer.
+//! rules of the interface, not those of templates.
 
-use std::collections::BTreeMap;
-
-use psann_core::{Result, Tokenizer};
+use psann_core::Result;
 use serde_json::{Map, Value};
 
-use crate::chat::{ChatTemplate, Clock, Conversation, Rendering, select, special_tokens};
+use crate::chat::{Clock, Conversation, Rendering, Templates};
 
 /// A conversation to render.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,33 +36,9 @@ pub trait RenderChat: Send + Sync {
     }
 }
 
-/// The chat templates of a tokenizer.
-pub struct Templates {
-    /// For conversations of every kind.
-    default: ChatTemplate,
-    /// For conversations with tools, where there is a template of their own.
-    tools: ChatTemplate,
-    special_tokens: BTreeMap<String, String>,
-}
-
-impl Templates {
-    /// Those of `named` (name, text) that the rules of selection take, with the special tokens of `tokenizer`.
-    ///
-    /// # Errors
-    /// When there is none, or one cannot be compiled.
-    pub fn new<'a>(
-        named: &(impl IntoIterator<Item = (&'a str, &'a str)> + Clone),
-        tokenizer: &dyn Tokenizer,
-    ) -> Result<Self> {
-        let template = |tools| ChatTemplate::new(select(named.clone(), None, tools)?);
-        Ok(Self { default: template(false)?, tools: template(true)?, special_tokens: special_tokens(tokenizer) })
-    }
-}
-
 impl RenderChat for Templates {
     fn render(&self, request: &ChatRequest) -> Result<String> {
         let mut conversation = Conversation::new(request.messages.clone(), Clock::now());
-        conversation.special_tokens.clone_from(&self.special_tokens);
         conversation.tools.clone_from(&request.tools);
         conversation.variables.clone_from(&request.kwargs);
         let how = match (request.continue_final_message, request.add_generation_prompt) {
@@ -72,12 +46,11 @@ impl RenderChat for Templates {
             (false, true) => Rendering::Prompt,
             (false, false) => Rendering::Plain,
         };
-        let template = if request.tools.is_some() { &self.tools } else { &self.default };
-        Ok(template.render(&conversation, how)?.text)
+        Ok(Templates::render(self, conversation, how)?.text)
     }
 
     fn source(&self) -> Option<&str> {
-        Some(self.default.source())
+        Some(Templates::source(self))
     }
 }
 
@@ -102,13 +75,13 @@ mod tests {
             continue_final_message: false,
             kwargs: Map::new(),
         };
-        assert_eq!(templates.render(&request).unwrap(), "hi>");
+        assert_eq!(RenderChat::render(&templates, &request).unwrap(), "hi>");
         request.add_generation_prompt = false;
-        assert_eq!(templates.render(&request).unwrap(), "hi");
+        assert_eq!(RenderChat::render(&templates, &request).unwrap(), "hi");
         request.tools = Some(vec![json!({ "name": "clock" })]);
         request.kwargs.insert("extra".into(), json!("!"));
-        assert_eq!(templates.render(&request).unwrap(), "clock!");
-        assert_eq!(templates.source(), Some(named[0].1));
+        assert_eq!(RenderChat::render(&templates, &request).unwrap(), "clock!");
+        assert_eq!(RenderChat::source(&templates), Some(named[0].1));
         assert!(Templates::new(&[], &ByteTokenizer).is_err());
     }
 }

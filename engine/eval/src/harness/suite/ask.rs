@@ -30,10 +30,19 @@ impl Suite<'_> {
     /// As [`Self::ask`], and when a text does not fit the model or needs a token that the tokenizer does not have.
     pub fn requests(&self, key: Key) -> Result<Vec<Request>> {
         let (planned, document) = self.get(key)?;
+        let asked = self.ask(key)?;
+        // The choices of a question have one context, which is encoded once.
+        let mut last: Option<(String, Vec<u32>)> = None;
+        let mut context_ids = |context: &str| match &last {
+            Some((text, ids)) if text == context => Ok(ids.clone()),
+            _ => Ok(last.insert((context.to_owned(), self.encoder.context(context)?)).1.clone()),
+        };
         let encoder = &self.encoder;
         let request = |argument: &Argument| {
             Ok(match argument {
-                Argument::Pair { context, continuation } => Request::Score(encoder.scored(context, continuation)?),
+                Argument::Pair { context, continuation } => {
+                    Request::Score(encoder.scored_behind(context, context_ids(context)?, continuation)?)
+                }
                 Argument::Whole { text } => Request::Rolling { windows: encoder.rolling(text)? },
                 Argument::Prompt { context, generation } => {
                     let (context, dropped) = encoder.prompt(context, generation.tokens)?;
@@ -41,7 +50,6 @@ impl Suite<'_> {
                 }
             })
         };
-        let asked = self.ask(key)?;
         let requests: Result<Vec<Request>> = asked.arguments.iter().map(request).collect();
         requests.map_err(|error| error.within(place(planned, document)))
     }
