@@ -59,7 +59,8 @@ struct Kernels {
 
 const Kernels& kernels();
 
-// What the processor has, as the index of a table among {default, AVX2, AVX-512}.
+// What the processor has, or less if the variable PSANN_INSTRUCTIONS says so, as the index of a table among {default,
+// AVX2, AVX-512}. Throws on a value that names none of them.
 int instruction_set();
 
 template <typename Element>

@@ -5,6 +5,11 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/version.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
 #include "interface.h"
 
 using at::Tensor;
@@ -18,7 +23,9 @@ extern const Kernels psann_kernels_avx2;
 extern const Kernels psann_kernels_avx512;
 #endif
 
-int instruction_set() {
+namespace {
+
+int best_instruction_set() {
 #ifdef PSANN_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
@@ -27,6 +34,23 @@ int instruction_set() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
   return 0;
+}
+
+// The most that the user wants: how one machine runs the kernels of another.
+int wanted_instruction_set() {
+  const char* wanted = std::getenv("PSANN_INSTRUCTIONS");
+  if (wanted == nullptr || *wanted == 0) return 2;
+  const std::array<const char*, 3> names = {"default", "avx2", "avx512"};
+  for (int set = 0; set < 3; ++set) {
+    if (std::strcmp(wanted, names[set]) == 0) return set;
+  }
+  TORCH_CHECK(false, "PSANN_INSTRUCTIONS must be `default`, `avx2` or `avx512`, found `", wanted, "`");
+}
+
+}  // namespace
+
+int instruction_set() {
+  return std::min(best_instruction_set(), wanted_instruction_set());
 }
 
 const Kernels& kernels() {
