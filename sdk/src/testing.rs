@@ -1,0 +1,1 @@
+//! Runs a plugin as psann does, and tries to break it.
