@@ -153,6 +153,11 @@ pub fn error_of(problems: &[Problem]) -> Error {
 }
 
 impl Schema {
+    /// The schema of options that are not a struct of ours: a plugin of someone else brings it as JSON.
+    pub fn from_json(root: Value) -> Self {
+        Self { root }
+    }
+
     /// The schema as JSON.
     pub fn json(&self) -> &Value {
         &self.root

@@ -2,9 +2,12 @@
 //!
 //! Built-ins are submitted through `inventory` wherever they are defined; a crate that is only listed as a
 //! dependency is not linked, so the binary says `use psann_plugins_data as _;`. Listings are sorted, because
-//! link order is nobody's business.
+//! link order is nobody's business. Plugins that are found while the program runs are [added](add), and those that may not
+//! be used are [explained](explain).
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
 
@@ -67,21 +70,24 @@ impl fmt::Display for Kind {
 #[derive(Clone, Copy)]
 pub enum Factory {
     /// Makes a source.
-    Source(fn(&Value) -> Result<Box<dyn DataSource>>),
+    Source(&'static Make<dyn DataSource>),
     /// Makes a filter.
-    Filter(fn(&Value) -> Result<Box<dyn Filter>>),
+    Filter(&'static Make<dyn Filter>),
     /// Makes a model.
     #[cfg(feature = "torch")]
-    Model(fn(&Value) -> Result<Box<dyn Model>>),
+    Model(&'static Make<dyn Model>),
     /// Makes an optimizer.
     #[cfg(feature = "torch")]
-    Optimizer(fn(&Value) -> Result<Box<dyn Optimizer>>),
+    Optimizer(&'static Make<dyn Optimizer>),
     /// Makes a sharder for this process.
     #[cfg(feature = "torch")]
     Sharder(fn(&Value, Placement) -> Result<Box<dyn Sharder>>),
     /// The engine room that registered the entry reads the options itself (tokenizers and stages).
     Engine,
 }
+
+/// Makes a plugin from its options.
+pub type Make<T> = dyn Fn(&Value) -> Result<Box<T>> + Send + Sync;
 
 /// One entry of the registry.
 pub struct Plugin {
@@ -94,9 +100,11 @@ pub struct Plugin {
     /// The option that a recipe may give without its name: `source::jsonl("corpus.jsonl")`.
     pub primary: Option<&'static str>,
     /// Its options, from the doc comments and defaults of one struct.
-    pub schema: fn() -> Schema,
+    pub schema: &'static (dyn Fn() -> Schema + Send + Sync),
     /// Its constructor.
     pub factory: Factory,
+    /// Who brought it, as in `plugin org.letters 0.1.0`; `None` for what is part of psann.
+    pub origin: Option<&'static str>,
 }
 
 inventory::collect!(Plugin);
@@ -119,9 +127,37 @@ impl fmt::Debug for Plugin {
     }
 }
 
+/// What was found while the program runs.
+struct Found {
+    plugins: Vec<&'static Plugin>,
+    /// What there is to say of names that were found and may not be used.
+    refused: BTreeMap<(Kind, String), (String, String)>,
+}
+
+static FOUND: RwLock<Found> = RwLock::new(Found { plugins: Vec::new(), refused: BTreeMap::new() });
+
+/// Adds an entry that was found while the program runs. It stays for good: plans and recipes refer to it.
+///
+/// # Errors
+/// When there is one of that kind and name.
+pub fn add(plugin: Plugin) -> Result<()> {
+    if all().iter().any(|other| (other.kind, other.name) == (plugin.kind, plugin.name)) {
+        return Err(Error::new(format!("two plugins are called {}", plugin.label())));
+    }
+    FOUND.write().unwrap_or_else(PoisonError::into_inner).plugins.push(Box::leak(Box::new(plugin)));
+    Ok(())
+}
+
+/// Says why a name that was found may not be used, and how to mend that; [`find`] repeats it.
+pub fn explain(kind: Kind, name: &str, message: String, hint: String) {
+    let mut found = FOUND.write().unwrap_or_else(PoisonError::into_inner);
+    found.refused.insert((kind, name.to_owned()), (message, hint));
+}
+
 /// All entries, sorted by kind and name.
 pub fn all() -> Vec<&'static Plugin> {
-    let mut plugins: Vec<_> = inventory::iter::<Plugin>.into_iter().collect();
+    let found = FOUND.read().unwrap_or_else(PoisonError::into_inner);
+    let mut plugins: Vec<_> = inventory::iter::<Plugin>.into_iter().chain(found.plugins.iter().copied()).collect();
     plugins.sort_by_key(|plugin| (plugin.kind, plugin.name));
     plugins
 }
@@ -138,6 +174,10 @@ pub fn of_kind(kind: Kind) -> Vec<&'static Plugin> {
 pub fn find(kind: Kind, name: &str) -> Result<&'static Plugin> {
     let plugins = of_kind(kind);
     plugins.iter().copied().find(|plugin| plugin.name == name).ok_or_else(|| {
+        let found = FOUND.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((message, hint)) = found.refused.get(&(kind, name.to_owned())) {
+            return Error::usage(message.clone()).hint(hint.clone());
+        }
         let names = plugins.iter().map(|plugin| plugin.name);
         let hint = match suggest::nearest(name, names.clone()) {
             Some(nearest) => format!("did you mean `{nearest}`? (`psann plugin list` shows all)"),
@@ -232,7 +272,7 @@ macro_rules! register {
         }) $(, version = $version)? $(, primary = $primary)?);
     };
     ($kind:ident, $name:literal, $options:ty, $new:expr $(, version = $version:literal)? $(, primary = $primary:literal)?) => {
-        $crate::register!(@submit $kind, $name, $options, $crate::registry::Factory::$kind(|value| {
+        $crate::register!(@submit $kind, $name, $options, $crate::registry::Factory::$kind(&|value| {
             Ok(Box::new($new($crate::options::parse::<$options>(value)?)?))
         }) $(, version = $version)? $(, primary = $primary)?);
     };
@@ -243,8 +283,9 @@ macro_rules! register {
                 name: $name,
                 version: $crate::register!(@or 1 $(, $version)?),
                 primary: $crate::register!(@option $($primary)?),
-                schema: $crate::registry::schema::<$options>,
+                schema: &$crate::registry::schema::<$options>,
                 factory: $factory,
+                origin: None,
             }
         }
     };

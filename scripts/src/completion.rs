@@ -18,6 +18,16 @@ pub struct Completion {
 
 /// The completions of the word at the end of `before`, sorted.
 pub(crate) fn of<'a>(before: &str, variables: impl Iterator<Item = &'a str>) -> Vec<Completion> {
+    if let Some((kind, begun)) = open_id(before) {
+        let of_others = registry::of_kind(kind).into_iter().filter(|plugin| plugin.origin.is_some());
+        let begins = of_others.filter(|plugin| plugin.name.starts_with(begun));
+        let completion = |plugin: &Plugin| Completion {
+            text: plugin.name.to_owned(),
+            replaces: begun.len(),
+            help: plugin.summary(),
+        };
+        return begins.map(completion).collect();
+    }
     let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| at + last_width(before, at));
     let (front, word) = before.split_at(start);
     let mut found: Vec<(String, String)> = if let Some(front) = front.strip_suffix("::") {
@@ -44,7 +54,20 @@ fn of_kind(word: &str) -> Vec<(String, String)> {
 }
 
 fn entries(plugins: &[&Plugin]) -> Vec<(String, String)> {
-    plugins.iter().map(|plugin| (plugin.name.to_owned(), plugin.summary())).collect()
+    let callable = plugins.iter().filter(|plugin| plugin.origin.is_none());
+    let mut found: Vec<_> = callable.map(|plugin| (plugin.name.to_owned(), plugin.summary())).collect();
+    if plugins.iter().any(|plugin| plugin.origin.is_some()) {
+        found.push((plugins::BY_ID.to_owned(), "plugin(id, options): a plugin of someone else".to_owned()));
+    }
+    found
+}
+
+/// The kind and the beginning of the id, where one is being written: `source::plugin("org.he`.
+fn open_id(before: &str) -> Option<(Kind, &str)> {
+    let (front, begun) = before.rsplit_once('"')?;
+    let front = front.trim_end().strip_suffix('(')?.trim_end().strip_suffix(plugins::BY_ID)?.strip_suffix("::")?;
+    let kind = Kind::from_word(last_word(front))?;
+    plugins::KINDS_BY_ID.contains(&kind).then_some((kind, begun))
 }
 
 fn names<'a>(variables: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
@@ -83,7 +106,7 @@ fn open_call(text: &str) -> Option<(&'static Plugin, Vec<String>)> {
             Some(_) => {}
             None => match c {
                 '"' | '`' => quote = Some(c),
-                '(' | '[' | '{' => open.push((c, word_in_front(&text[..at]))),
+                '(' | '[' | '{' => open.push((c, callee(&text[..at], &text[at + 1..]))),
                 ')' | ']' | '}' => {
                     open.pop();
                 }
@@ -101,6 +124,16 @@ fn open_call(text: &str) -> Option<(&'static Plugin, Vec<String>)> {
         }
     }
     None
+}
+
+/// What a bracket belongs to; with the id behind it where that names the plugin.
+fn callee(before: &str, behind: &str) -> String {
+    let word = word_in_front(before);
+    let Some(kind) = word.strip_suffix(plugins::BY_ID).filter(|kind| kind.ends_with("::")) else { return word };
+    match behind.trim_start().strip_prefix('"').and_then(|id| id.split_once('"')) {
+        Some((id, _)) => format!("{kind}{id}"),
+        None => word,
+    }
 }
 
 /// `source::jsonl` in front of a bracket, or the key in front of `: #{`.

@@ -1,4 +1,5 @@
-//! `source::jsonl("…")`, `optimizer::adamw(#{…})`: one function per registered plugin.
+//! `source::jsonl("…")`, `optimizer::adamw(#{…})`: one function per registered plugin of ours; those of others are named by
+//! their id, as in `source::plugin("org.hello", #{…})`.
 //!
 //! Each takes nothing, one map of options, or, where the plugin has a primary option, that option's value and
 //! perhaps a map. Calls check their options at once, where the place is known, and go on after a mistake so that
@@ -25,6 +26,12 @@ pub(crate) const TOKENIZER: &str = "tokenizer";
 /// The model option that takes a tokenizer in place of a number.
 const VOCABULARY: &str = "vocab";
 
+/// The function that takes the id of a plugin of someone else, before everything that plugins take.
+pub(crate) const BY_ID: &str = "plugin";
+
+/// The kinds that plugins of others can be of.
+pub(crate) const KINDS_BY_ID: [Kind; 2] = [Kind::Source, Kind::Filter];
+
 /// The kinds that recipes make by calling `kind::name`.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(|kind| *kind != Kind::Stage)
@@ -34,14 +41,24 @@ pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
 pub(crate) fn register(engine: &mut Engine, host: &Arc<Host>) {
     for kind in kinds() {
         let mut module = Module::new();
-        for plugin in registry::of_kind(kind) {
+        for plugin in registry::of_kind(kind).into_iter().filter(|plugin| plugin.origin.is_none()) {
             for arity in 0..=2 {
                 let host = Arc::clone(host);
                 let parameters = vec![TypeId::of::<Dynamic>(); arity];
                 let function = function(move |context, arguments| {
-                    Ok(Dynamic::from(make(&host, plugin, &Site::of(context), arguments)))
+                    Ok(Dynamic::from(make(&host, plugin, &Site::of(context), arguments, 0)))
                 });
                 FuncRegistration::new(plugin.name).set_into_module_raw(&mut module, parameters, function);
+            }
+        }
+        if KINDS_BY_ID.contains(&kind) {
+            for arity in 0..=3 {
+                let host = Arc::clone(host);
+                let parameters = vec![TypeId::of::<Dynamic>(); arity];
+                let function = function(move |context, arguments| {
+                    Ok(Dynamic::from(make_by_id(&host, kind, &Site::of(context), arguments)))
+                });
+                FuncRegistration::new(BY_ID).set_into_module_raw(&mut module, parameters, function);
             }
         }
         engine.register_static_module(kind.word(), module.into());
@@ -63,8 +80,30 @@ fn function(call: impl Fn(&NativeCallContext, &[Dynamic]) -> RhaiResult + Send +
     }
 }
 
-fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]) -> Item {
-    let label = format!("{}::{}", plugin.kind, plugin.name);
+/// A plugin of someone else, whose id is the first argument.
+fn make_by_id(host: &Host, kind: Kind, site: &Site, arguments: &[Dynamic]) -> Item {
+    let label = format!("{kind}::{BY_ID}");
+    let Some(id) = arguments.first().filter(|id| id.is_string()) else {
+        let found = arguments.first().map_or("nothing".to_owned(), describe);
+        let help = format!("write `{label}(\"org.hello\", #{{ … }})`  (`psann plugin list` shows all ids)");
+        let mark = vec![site.clone().label("in this call")];
+        host.report(format!("`{label}` takes the id of a plugin first, found {found}"), Some(help), mark);
+        return item(Component { kind, name: String::new(), options: json!({}) }, None);
+    };
+    let id = id.to_string();
+    match registry::find(kind, &id) {
+        Ok(plugin) => make(host, plugin, site, &arguments[1..], 1),
+        Err(error) => {
+            let hint = error.hint_text().map(str::to_owned);
+            host.report(error.message(), hint, vec![site.clone().label("in this call")]);
+            item(Component { kind, name: id, options: json!({}) }, None)
+        }
+    }
+}
+
+/// Makes a plugin from what it takes; `before` arguments of the call came before that.
+fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic], before: usize) -> Item {
+    let label = label(plugin);
     let call = locate::call(&host.asts(&site.script), site.position, false);
     let mut given = Arguments::default();
     // A filter may be written as a closure, which goes into the plan as its text.
@@ -84,13 +123,13 @@ fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]
     let map =
         if arguments.len() == 1 { arguments.iter().position(Dynamic::is_map) } else { arguments.len().checked_sub(1) };
     match map.map(|index| (index, &arguments[index])) {
-        Some((index, map)) if map.is_map() => given.take_map(index, map),
+        Some((index, map)) if map.is_map() => given.take_map(before + index, map),
         Some((_, other)) => complain(host, plugin, site, &label, other),
         None => {}
     }
     if let Some(value) = arguments.first().filter(|_| map != Some(0)) {
         match plugin.primary {
-            Some(name) => given.take_named(name, 0, value),
+            Some(name) => given.take_named(name, before, value),
             None => complain(host, plugin, site, &label, value),
         }
     }
@@ -114,8 +153,19 @@ fn make(host: &Host, plugin: &'static Plugin, site: &Site, arguments: &[Dynamic]
         let string = call.as_ref().and_then(|call| call.arguments.first()).map(rhai::Expr::start_position);
         filter::closure::check(host, site, string.filter(|_| closure.is_none()), &options);
     }
-    let component = Component { kind: plugin.kind, name: plugin.name.to_owned(), options };
-    match plugin.kind {
+    item(Component { kind: plugin.kind, name: plugin.name.to_owned(), options }, tokenizer)
+}
+
+/// How recipes call a plugin.
+fn label(plugin: &Plugin) -> String {
+    match plugin.origin {
+        None => format!("{}::{}", plugin.kind, plugin.name),
+        Some(_) => format!("{}::{BY_ID}(\"{}\")", plugin.kind, plugin.name),
+    }
+}
+
+fn item(component: Component, tokenizer: Option<Component>) -> Item {
+    match component.kind {
         Kind::Source => Item::Flow(Flow { source: component, filters: Vec::new() }),
         Kind::Filter => Item::Filters(vec![FilterComponent(component)]),
         Kind::Model => Item::Model { component, tokenizer },
@@ -129,9 +179,14 @@ fn complain(host: &Host, plugin: &Plugin, site: &Site, label: &str, value: &Dyna
         Some(primary) => format!("its `{primary}` and one map of options"),
         None => "one map of options".into(),
     };
+    // The id of a plugin of someone else stands in the brackets already.
+    let (open, comma) = match label.strip_suffix(')') {
+        Some(open) => (open.to_owned(), ", "),
+        None => (format!("{label}("), ""),
+    };
     let example = match plugin.primary {
-        Some(primary) => format!("{label}({primary}, #{{ … }})"),
-        None => format!("{label}(#{{ … }})"),
+        Some(primary) => format!("{open}{comma}{primary}, #{{ … }})"),
+        None => format!("{open}{comma}#{{ … }})"),
     };
     host.report(
         format!("`{label}` takes {takes}, found {}", describe(value)),

@@ -113,7 +113,7 @@ pub struct PsannPlugin {
     pub init: Option<unsafe extern "C" fn(host: *const PsannHost, error: *mut PsannError) -> i32>,
     /// The table of an interface by its id, valid as long as the process; null if it is not offered.
     pub get_interface: Option<unsafe extern "C" fn(id: PsannStr) -> *const c_void>,
-    /// Called at the end of the process, when no handle is left; may be null.
+    /// May be called once at the end of the process, when no handle is left; nothing depends on it. May be null.
     pub shutdown: Option<unsafe extern "C" fn()>,
 }
 

@@ -61,6 +61,14 @@ impl Batch {
         self.columns.iter().map(StringsBuilder::bytes).sum()
     }
 
+    /// Every document: its text, and `id`, `url`, `source`, `meta`.
+    pub fn each(&self, mut row: impl FnMut(&str, [Option<&str>; COLUMNS.len() - 1])) {
+        for index in 0..self.len() {
+            let [text, id, url, source, meta] = &self.columns;
+            row(text.get(index).unwrap_or_default(), [id, url, source, meta].map(|column| column.get(index)));
+        }
+    }
+
     /// For the other side.
     pub(crate) fn export(self) -> ArrowArray {
         let length = self.len();

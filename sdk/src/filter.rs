@@ -124,4 +124,9 @@ impl Verdict {
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
+
+    /// The same, to keep.
+    pub fn into_text(self) -> Option<String> {
+        self.text
+    }
 }

@@ -42,6 +42,15 @@ impl StringsBuilder {
         self.nulls += i64::from(value.is_none());
     }
 
+    /// A value; `None` for null and beyond the end.
+    pub fn get(&self, index: usize) -> Option<&str> {
+        let (start, end) = (*self.offsets.get(index)?, *self.offsets.get(index + 1)?);
+        let is_valid = self.valid.bytes[index / 8] >> (index % 8) & 1 == 1;
+        let bytes = self.data.get(start as usize..end as usize).filter(|_| is_valid)?;
+        // They were texts when they came.
+        std::str::from_utf8(bytes).ok()
+    }
+
     /// Number of values.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
@@ -73,7 +82,7 @@ pub struct BitsBuilder {
 impl BitsBuilder {
     /// Adds a value.
     pub fn push(&mut self, value: bool) {
-        if self.length % 8 == 0 {
+        if self.length.is_multiple_of(8) {
             self.bytes.push(0);
         }
         if let Some(last) = self.bytes.last_mut() {

@@ -59,6 +59,9 @@ impl Schema {
         if schema.0.n_children < 0 || (schema.0.n_children > 0 && schema.0.children.is_null()) {
             return Err(Error::new("a schema has no children where it says it has some"));
         }
+        if schema.fields().count() as i64 != schema.0.n_children {
+            return Err(Error::new("a schema has a column that is null"));
+        }
         Ok(schema)
     }
 
@@ -100,23 +103,32 @@ impl Records {
     /// It is released (empty), or valid by the rules of the C data interface and may be released from any thread.
     pub unsafe fn import(array: ArrowArray, schema: Arc<Schema>) -> Result<Self> {
         let records = Self { array, schema };
-        let ArrowArray { length, offset, n_children, .. } = records.array;
+        let ArrowArray { length, null_count, offset, n_children, .. } = records.array;
         if records.array.release.is_none() {
             return Err(Error::new("an array was released before it was read"));
         }
         if length < 0 || offset < 0 {
             return Err(Error::new(format!("an array has {length} rows from row {offset} on")));
         }
+        if null_count > 0 {
+            return Err(Error::new(format!("{null_count} rows are null; only values in columns may be")));
+        }
+        let end = length.checked_add(offset).ok_or_else(|| Error::new("an array has more rows than there can be"))?;
         let expected = records.schema.0.n_children;
         if expected != n_children || (n_children > 0 && records.array.children.is_null()) {
             return Err(Error::new(format!("the schema has {expected} columns, the array {n_children}")));
         }
+        if records.children().count() as i64 != n_children {
+            return Err(Error::new("an array has a column that is null"));
+        }
         for (child, field) in records.children() {
             // A parent's offset counts in its children, too.
-            if child.length < length + offset {
-                let name = name(field);
-                let found = child.length - offset;
+            if child.length < end {
+                let (name, found) = (name(field), child.length.saturating_sub(offset).max(0));
                 return Err(Error::new(format!("column `{name}` has {found} values for {length} rows")));
+            }
+            if child.offset < 0 || child.offset.checked_add(end).is_none() {
+                return Err(Error::new(format!("column `{}` begins at value {}", name(field), child.offset)));
             }
         }
         Ok(records)
@@ -209,6 +221,13 @@ pub unsafe fn column<'a>(array: &'a ArrowArray, format: &str, offset: i64, lengt
     };
     if array.n_buffers != buffers || array.buffers.is_null() || array.offset < 0 || length < 0 {
         return Err(Error::new(format!("the format `{format}` has {buffers} buffers, found {}", array.n_buffers)));
+    }
+    if !array.dictionary.is_null() {
+        return Err(Error::new("dictionaries do not cross"));
+    }
+    // SAFETY: there are at least two buffers, checked above.
+    if length > 0 && unsafe { *array.buffers.add(1) }.is_null() {
+        return Err(Error::new(format!("there are no values for {length} rows")));
     }
     // SAFETY: checked above, the rest by the contract of this function.
     unsafe {

@@ -78,13 +78,11 @@ impl<'a> Strings<'a> {
     /// When offsets go backwards.
     ///
     /// # Safety
-    /// `array` is a valid array of strings with offsets of type `O`, as long as it is borrowed.
+    /// `array` is a valid array of strings with offsets of type `O`, as long as it is borrowed; its buffer of offsets is there
+    /// if it has rows.
     pub unsafe fn new<O: Offset>(array: &'a ArrowArray, offset: i64, length: i64) -> Result<Self> {
         let first = (array.offset + offset) as usize;
         let offsets = buffer(array, 1);
-        if offsets.is_null() && length > 0 {
-            return Err(Error::new("a column of strings has no offsets"));
-        }
         let offsets = if O::LARGE { Offsets::Large(offsets.cast()) } else { Offsets::Small(offsets.cast()) };
         let strings = Self {
             validity: Validity::of(array, first),
@@ -170,7 +168,7 @@ impl<'a> Strings<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Bits<'a> {
     validity: Validity<'a>,
-    bits: *const u8,
+    values: *const u8,
     length: usize,
 }
 
@@ -178,17 +176,17 @@ impl<'a> Bits<'a> {
     /// From row `offset` of the rows that `array` is a column of.
     ///
     /// # Safety
-    /// `array` is a valid array of booleans, as long as it is borrowed.
+    /// `array` is a valid array of booleans, as long as it is borrowed; its values are there if it has rows.
     pub unsafe fn new(array: &'a ArrowArray, offset: i64, length: i64) -> Self {
         let validity = Validity::of(array, (array.offset + offset) as usize);
-        Self { validity, bits: buffer(array, 1).cast(), length: length as usize }
+        Self { validity, values: buffer(array, 1).cast(), length: length as usize }
     }
 
     /// The value of a row; `None` for null.
     pub fn get(&self, row: usize) -> Option<bool> {
         assert!(row < self.length, "row {row} of {}", self.length);
         // SAFETY: a valid array has a bit for each row.
-        self.validity.is_valid(row).then(|| unsafe { bit(self.bits, self.validity.first + row) })
+        self.validity.is_valid(row).then(|| unsafe { bit(self.values, self.validity.first + row) })
     }
 }
 
@@ -204,7 +202,7 @@ impl<'a, T: Copy> Numbers<'a, T> {
     /// From row `offset` of the rows that `array` is a column of.
     ///
     /// # Safety
-    /// `array` is a valid array of such numbers, as long as it is borrowed.
+    /// `array` is a valid array of such numbers, as long as it is borrowed; its values are there if it has rows.
     pub unsafe fn new(array: &'a ArrowArray, offset: i64, length: i64) -> Self {
         let validity = Validity::of(array, (array.offset + offset) as usize);
         Self { validity, values: buffer(array, 1).cast(), length: length as usize }

@@ -66,7 +66,7 @@ impl FilterCall {
     ) -> Result<Self> {
         let options = options.to_string();
         let handle = create(table, name, &options).map_err(|error| plugin.error(error))?;
-        let bind = table.bind.ok_or_else(|| broken("has no function `bind`"))?;
+        let bind = table.bind.ok_or_else(|| broken("its table has no function `bind`"))?;
         // SAFETY: a handle of this table, and valid places.
         let json = text_of(|text, error| unsafe { bind(handle.handle, text, error) });
         let reads = json.and_then(|json| read(&json)).map_err(|error| plugin.error(error))?;
@@ -84,7 +84,7 @@ impl FilterCall {
     /// # Errors
     /// What the plugin says.
     pub fn identity(&self) -> Result<String> {
-        let identity = self.table.identity.ok_or_else(|| broken("has no function `identity`"))?;
+        let identity = self.table.identity.ok_or_else(|| broken("its table has no function `identity`"))?;
         self.with(|handle| {
             // SAFETY: a handle of this table, and valid places.
             text_of(|text, error| unsafe { identity(handle.handle, text, error) })
@@ -96,7 +96,7 @@ impl FilterCall {
     /// # Errors
     /// What the plugin says; when its verdicts are not as they should be.
     pub fn apply(&self, batch: &Lent<'_>) -> Result<Verdicts> {
-        let apply = self.table.apply.ok_or_else(|| broken("has no function `apply`"))?;
+        let apply = self.table.apply.ok_or_else(|| broken("its table has no function `apply`"))?;
         self.with(|handle| {
             let (mut array, mut schema) = (ArrowArray::empty(), ArrowSchema::empty());
             // SAFETY: a handle of this table, a batch that is valid during the call, and valid places.
@@ -175,12 +175,11 @@ impl FilterCall {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = is_shared(self.table.flags);
         let taken = if shared { idle().last().cloned() } else { idle().pop() };
-        let handle = match taken {
-            Some(handle) => handle,
-            None => {
-                let made = create(self.table, &self.name, &self.options).map_err(|error| self.plugin.error(error))?;
-                Arc::new(made)
-            }
+        let handle = if let Some(handle) = taken {
+            handle
+        } else {
+            let made = create(self.table, &self.name, &self.options).map_err(|error| self.plugin.error(error))?;
+            Arc::new(made)
         };
         let result = work(&handle);
         if !shared {
@@ -191,7 +190,7 @@ impl FilterCall {
 }
 
 fn create(table: &PsannFilter, name: &str, options: &str) -> Result<Handle> {
-    let create = table.create.ok_or_else(|| broken("has no function `create`"))?;
+    let create = table.create.ok_or_else(|| broken("its table has no function `create`"))?;
     Handle::create(create, table.destroy, name, options)
 }
 

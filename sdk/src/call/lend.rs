@@ -85,3 +85,17 @@ fn pointers(column: LentStrings<'_>, rows: usize) -> [*const c_void; 3] {
 /// What is lent is not the other side's to free; the function must be there all the same, or the array would be a released
 /// one.
 unsafe extern "C" fn keep(_array: *mut ArrowArray) {}
+
+impl<'a> Lent<'a> {
+    /// The batch as a filter of this process sees it; `names` are those of the columns.
+    ///
+    /// # Errors
+    /// When there are more or fewer names than columns.
+    ///
+    /// # Safety
+    /// All strings are UTF-8.
+    pub unsafe fn documents(&'a self, names: &[&'a str]) -> crate::Result<crate::Documents<'a>> {
+        // SAFETY: a struct array of strings that lives as long as `self`; the rest by the contract of this function.
+        unsafe { crate::Documents::borrow(&self.array, names) }
+    }
+}

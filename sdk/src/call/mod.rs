@@ -9,7 +9,10 @@ mod host;
 mod lend;
 mod source;
 
+use std::collections::BTreeSet;
+use std::ffi::c_void;
 use std::fmt;
+use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -112,28 +115,29 @@ impl Plugin {
         let table = unsafe { table(entry)? };
         let manifest = manifest(table)?;
         let within = |error: Error| Error { message: format!("{manifest}: {error}"), ..error };
-        let missing = |what: &str| within(broken(&format!("has no function `{what}`")));
+        let missing = |what: &str| within(broken(&format!("its table has no function `{what}`")));
         let init = table.init.ok_or_else(|| missing("init"))?;
         let get_interface = table.get_interface.ok_or_else(|| missing("get_interface"))?;
         // SAFETY: a function of the interface's type, and a host that lives as long as the process.
         call(|error| unsafe { init(host, error) }).map_err(within)?;
         let offers = |id: &str| manifest.components.iter().any(|component| component.interface == id);
         // SAFETY: a function of the interface's type; tables are valid as long as the process, and checked below.
-        let interface = |id: &str| unsafe { get_interface(PsannStr::new(id)) };
-        let none = |id: &str| within(broken(&format!("offers `{id}` and gives no table for it")));
+        let interface = |id: &str| NonNull::new(unsafe { get_interface(PsannStr::new(id)) }.cast_mut());
+        let lacks = |id: &str, name: &str| within(broken(&format!("its table `{id}` has no function `{name}`")));
+        let none = |id: &str| within(broken(&format!("it offers `{id}` and gives no table for it")));
         let (mut sources, mut filters) = (None, None);
         if offers(SOURCE) {
+            let table = interface(SOURCE).ok_or_else(|| none(SOURCE))?;
             // SAFETY: as above.
-            let table = unsafe { interface(SOURCE).cast::<PsannSource>().as_ref() }.ok_or_else(|| none(SOURCE))?;
-            check_table(SOURCE, table.struct_size, size_of::<PsannSource>()).map_err(within)?;
-            source::complete(table).map_err(|name| missing(name))?;
+            let table = unsafe { checked::<PsannSource>(SOURCE, table) }.map_err(within)?;
+            source::complete(table).map_err(|name| lacks(SOURCE, name))?;
             sources = Some(table);
         }
         if offers(FILTER) {
+            let table = interface(FILTER).ok_or_else(|| none(FILTER))?;
             // SAFETY: as above.
-            let table = unsafe { interface(FILTER).cast::<PsannFilter>().as_ref() }.ok_or_else(|| none(FILTER))?;
-            check_table(FILTER, table.struct_size, size_of::<PsannFilter>()).map_err(within)?;
-            filter::complete(table).map_err(|name| missing(name))?;
+            let table = unsafe { checked::<PsannFilter>(FILTER, table) }.map_err(within)?;
+            filter::complete(table).map_err(|name| lacks(FILTER, name))?;
             filters = Some(table);
         }
         Ok(Self { manifest, sources, filters })
@@ -185,8 +189,11 @@ pub const FILTER: &str = "psann.filter/1";
 
 /// A mistake of whoever made the plugin.
 fn broken(what: &str) -> Error {
-    Error::new(what).hint("ask its author for a build with a current psann-sdk (docs/abi.md says what must hold)")
+    Error::new(what).hint(REPORT)
 }
+
+/// The way out of a plugin's mistake.
+const REPORT: &str = "this is a mistake of the plugin: tell its author (docs/abi.md says what must hold)";
 
 /// # Safety
 /// As [`Plugin::inspect`].
@@ -197,29 +204,47 @@ unsafe fn table(entry: PsannEntry) -> Result<&'static PsannPlugin> {
         return Err(broken("its entry symbol returns null"));
     }
     if !table.is_aligned() {
-        return Err(broken("its table is not aligned"));
+        return Err(broken("its entry symbol returns a pointer that is not aligned"));
     }
     // SAFETY: not null; these three fields are where they are in every version, and nothing else is read before they fit.
     let (size, major, minor) = unsafe { ((*table).struct_size, (*table).abi_major, (*table).abi_minor) };
     if major != PSANN_ABI_MAJOR {
         let (whose, remedy) = if major > PSANN_ABI_MAJOR {
-            ("newer", "update psann, or ask for a build of the plugin with an older psann-sdk")
+            ("newer", format!("update psann, or ask the plugin's author for a build for version {PSANN_ABI_MAJOR}"))
         } else {
-            ("older", "ask the plugin's author for a build with a current psann-sdk")
+            ("older", format!("update the plugin, or ask its author for a build for version {PSANN_ABI_MAJOR}"))
         };
-        let ours = format!("psann {PSANN_ABI_MAJOR}.{PSANN_ABI_MINOR}");
-        let message = format!("speaks a {whose} plugin interface: {major}.{minor}, where {ours} is spoken here");
+        let message = format!(
+            "speaks version {major}.{minor} of the plugin interface, {whose} than \
+             {PSANN_ABI_MAJOR}.{PSANN_ABI_MINOR}, which this psann speaks"
+        );
         return Err(Error::new(message).hint(remedy));
     }
-    check_table("its plugin table", size, size_of::<PsannPlugin>())?;
+    check_size("its table", size, size_of::<PsannPlugin>())?;
     // SAFETY: as large as the struct of this version, and valid as long as the process.
     Ok(unsafe { &*table })
 }
 
+/// The table of an interface, once it is known to be as large as ours.
+///
+/// # Safety
+/// `table` begins with its size in bytes, and is valid as long as the process.
+unsafe fn checked<T>(id: &str, table: NonNull<c_void>) -> Result<&'static T> {
+    let table = table.cast::<T>();
+    if !table.is_aligned() {
+        return Err(broken(&format!("its table `{id}` is not aligned")));
+    }
+    // SAFETY: aligned; nothing but the size is read before it fits.
+    let size = unsafe { table.cast::<u32>().read() };
+    check_size(&format!("its table `{id}`"), size, size_of::<T>())?;
+    // SAFETY: as large as the struct of this version; the rest by the contract of this function.
+    Ok(unsafe { table.as_ref() })
+}
+
 /// Tables may be larger than ours (of a newer minor version), never smaller: there is no version before 1.0.
-fn check_table(what: &str, size: u32, ours: usize) -> Result<()> {
+fn check_size(what: &str, size: u32, ours: usize) -> Result<()> {
     if (size as usize) < ours {
-        return Err(broken(&format!("says that {what} has {size} bytes, where version 1.0 has {ours}")));
+        return Err(broken(&format!("{what} says that it has {size} bytes, where version 1.0 has {ours}")));
     }
     Ok(())
 }
@@ -228,17 +253,31 @@ fn manifest(table: &'static PsannPlugin) -> Result<Manifest> {
     // SAFETY: the interface says that the manifest is valid as long as the process.
     let text = unsafe { copied(table.manifest_json.data, table.manifest_json.length) }
         .map_err(|error| broken(&format!("its manifest {error}")))?;
-    let manifest: Manifest =
-        serde_json::from_str(&text).map_err(|e| broken(&format!("its manifest is not as docs/abi.md says: {e}")))?;
-    check_id(&manifest.id)?;
-    if let Some(component) = manifest.components.iter().find(|component| !is_name(&component.name)) {
-        return Err(broken(&format!("`{}` of {manifest} is no name: letters, digits, `-` and `_`", component.name)));
+    let json: Value = serde_json::from_str(&text).map_err(|e| broken(&format!("its manifest is no JSON: {e}")))?;
+    // Who it is can be said even if the rest is wrong.
+    let part = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let whose = format!("plugin `{}` {}", part("id"), part("version"));
+    let wrong = |what: &str| broken(&format!("{whose}: its manifest is not as docs/abi.md says: {what}"));
+    let manifest: Manifest = serde_json::from_value(json).map_err(|e| wrong(&e.to_string()))?;
+    check_id(&manifest.id).map_err(|error| wrong(&format!("{error} ({})", error.hint)))?;
+    let mut seen = BTreeSet::new();
+    for Component { interface, name, .. } in &manifest.components {
+        if !is_name(name) {
+            return Err(wrong(&format!("`{name}` is no name of a component ({NAMES})")));
+        }
+        if !seen.insert((interface, name)) {
+            return Err(wrong(&format!("it offers `{name}` of `{interface}` twice")));
+        }
     }
     if !manifest.components.iter().any(|component| component.interface == SOURCE || component.interface == FILTER) {
-        return Err(broken(&format!("{manifest} offers nothing that is known here (`{SOURCE}`, `{FILTER}`)")));
+        let message = format!("{manifest}: it offers nothing that this psann knows (`{SOURCE}`, `{FILTER}`)");
+        return Err(Error::new(message).hint("update psann, or ask the plugin's author what it is for"));
     }
     Ok(manifest)
 }
+
+/// What names consist of.
+const NAMES: &str = "letters, digits, `-` and `_`";
 
 /// Checks the id of a plugin.
 ///
@@ -249,7 +288,7 @@ pub fn check_id(id: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!("`{id}` is no id of a plugin"))
-        .hint("letters, digits, `-` and `_`, perhaps with dots between, as in `org.letters`"))
+        .hint(format!("{NAMES}, perhaps with dots between, as in `org.letters`")))
 }
 
 fn is_name(name: &str) -> bool {
@@ -264,17 +303,19 @@ fn call(function: impl FnOnce(*mut PsannError) -> i32) -> Result<()> {
     let text =
         |text: PsannStr| unsafe { copied(text.data, text.length) }.unwrap_or_else(|e| format!("a text that {e}"));
     let (message, hint) = (text(error.message), text(error.hint));
-    if let Some(release) = error.release.take() {
-        // The plugin finds itself in the error that it filled; what it nulls there or forgets does not matter any more.
-        error.release = Some(release);
-        // SAFETY: filled by the plugin, released once.
+    if let Some(release) = error.release {
+        // SAFETY: filled by the plugin, released once; what it nulls or forgets there does not matter any more.
         unsafe { release(&raw mut error) }
     }
-    if code == PSANN_OK {
-        return Ok(());
+    if code == PSANN_OK { Ok(()) } else { Err(said(Fault::of_code(code), code, message, hint)) }
+}
+
+/// What a plugin said went wrong, or that it said nothing.
+fn said(fault: Fault, code: i32, message: String, hint: String) -> Error {
+    if message.is_empty() {
+        return Error { fault, ..broken(&format!("it failed with code {code} and without saying why")) };
     }
-    let message = if message.is_empty() { format!("failed with code {code} and without saying why") } else { message };
-    Err(Error { fault: Fault::of_code(code), message, hint })
+    Error { fault, message, hint }
 }
 
 /// Calls a function that hands over a text, and takes the text out of the plugin.
@@ -298,6 +339,9 @@ fn text_of(function: impl FnOnce(*mut PsannText, *mut PsannError) -> i32) -> Res
 unsafe fn copied(data: *const u8, length: usize) -> Result<String, &'static str> {
     if data.is_null() {
         return if length == 0 { Ok(String::new()) } else { Err("is null") };
+    }
+    if isize::try_from(length).is_err() {
+        return Err("is longer than any text can be");
     }
     // SAFETY: by the contract of this function.
     let bytes = unsafe { std::slice::from_raw_parts(data, length) };
@@ -328,7 +372,7 @@ impl Handle {
         // SAFETY: a function of the interface's type; texts are valid during the call.
         call(|error| unsafe { create(name, options, &raw mut handle, error) })?;
         if handle.is_null() {
-            return Err(broken("made nothing and called it a success"));
+            return Err(broken("it made nothing and called that a success"));
         }
         Ok(Self { handle, destroy })
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::{Handle, Plugin, broken, call, is_shared, text_of};
+use super::{Handle, Plugin, broken, call, is_shared, said, text_of};
 use crate::abi::{ArrowArray, ArrowArrayStream, ArrowSchema, PSANN_ECANCELED, PsannSource, PsannStr};
 use crate::arrow::{self, Column, Records, Schema, Strings};
 use crate::document::COLUMNS;
@@ -48,7 +48,7 @@ impl SourceCall {
     /// # Errors
     /// What the plugin says.
     pub fn identity(&self) -> Result<String> {
-        let identity = self.table.identity.ok_or_else(|| broken("has no function `identity`"))?;
+        let identity = self.table.identity.ok_or_else(|| broken("its table has no function `identity`"))?;
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: a handle of this table, and valid places.
         let found = text_of(|text, error| unsafe { identity(handle.handle, text, error) });
@@ -60,7 +60,7 @@ impl SourceCall {
     /// # Errors
     /// What the plugin says.
     pub fn partitions(&self) -> Result<Vec<Partition>> {
-        let partitions = self.table.partitions.ok_or_else(|| broken("has no function `partitions`"))?;
+        let partitions = self.table.partitions.ok_or_else(|| broken("its table has no function `partitions`"))?;
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: a handle of this table, and valid places.
         let json = text_of(|text, error| unsafe { partitions(handle.handle, text, error) });
@@ -75,7 +75,7 @@ impl SourceCall {
     /// # Errors
     /// What the plugin says; when the schema is not that of documents.
     pub fn open(&self, partition: u64, resume: Option<&str>) -> Result<Stream> {
-        let open = self.table.open.ok_or_else(|| broken("has no function `open`"))?;
+        let open = self.table.open.ok_or_else(|| broken("its table has no function `open`"))?;
         let opened = || {
             let handle = if is_shared(self.table.flags) {
                 Arc::clone(&self.handle.lock().unwrap_or_else(PoisonError::into_inner))
@@ -85,7 +85,11 @@ impl SourceCall {
             let mut stream = ArrowArrayStream::empty();
             let resume = resume.map_or(PsannStr::EMPTY, PsannStr::new);
             // SAFETY: a handle of this table, a text that is valid during the call, and valid places.
-            call(|error| unsafe { open(handle.handle, partition, resume, &raw mut stream, error) })?;
+            let done = call(|error| unsafe { open(handle.handle, partition, resume, &raw mut stream, error) });
+            if let Err(error) = done {
+                release(&mut stream);
+                return Err(error);
+            }
             Stream::new(self.plugin, self.table, handle, stream)
         };
         opened().map_err(|error| self.plugin.error(error))
@@ -93,7 +97,7 @@ impl SourceCall {
 }
 
 fn create(table: &PsannSource, name: &str, options: &str) -> Result<Handle> {
-    let create = table.create.ok_or_else(|| broken("has no function `create`"))?;
+    let create = table.create.ok_or_else(|| broken("its table has no function `create`"))?;
     Handle::create(create, table.destroy, name, options)
 }
 
@@ -101,7 +105,7 @@ fn create(table: &PsannSource, name: &str, options: &str) -> Result<Handle> {
 pub struct Stream {
     plugin: &'static Plugin,
     table: &'static PsannSource,
-    stream: Box<ArrowArrayStream>,
+    batches: Box<ArrowArrayStream>,
     schema: Arc<Schema>,
     failed: bool,
     /// Destroyed after the stream: fields are dropped in this order, and `drop` releases the stream first.
@@ -119,7 +123,7 @@ impl Stream {
         stream: ArrowArrayStream,
     ) -> Result<Self> {
         if stream.release.is_none() {
-            return Err(broken("opened nothing and called it a success"));
+            return Err(broken("it opened nothing and called that a success"));
         }
         let mut stream = Box::new(stream);
         let schema = match schema(&mut stream) {
@@ -129,7 +133,7 @@ impl Stream {
                 return Err(error);
             }
         };
-        Ok(Self { plugin, table, stream, schema, failed: false, handle })
+        Ok(Self { plugin, table, batches: stream, schema, failed: false, handle })
     }
 
     /// The columns that are in it and that psann does not read.
@@ -151,13 +155,13 @@ impl Stream {
     }
 
     fn batch(&mut self, row: &mut dyn FnMut(Row<'_>)) -> Result<Option<usize>> {
-        let get_next = self.stream.get_next.ok_or_else(|| broken("its stream has no `get_next`"))?;
+        let get_next = self.batches.get_next.ok_or_else(|| broken("its stream has no `get_next`"))?;
         let mut array = ArrowArray::empty();
         // SAFETY: a stream that was not released, used by one thread at a time; a valid place.
-        let errno = unsafe { get_next(&raw mut *self.stream, &raw mut array) };
+        let errno = unsafe { get_next(&raw mut *self.batches, &raw mut array) };
         if errno != 0 {
             arrow::release_array(&mut array);
-            return Err(last_error(&mut self.stream, errno));
+            return Err(last_error(&mut self.batches, errno));
         }
         if array.release.is_none() {
             return Ok(None);
@@ -168,8 +172,12 @@ impl Stream {
             rows(&records, row)?;
             Ok(records.len())
         });
-        let count = rows.map_err(|error| broken(&format!("its rows are not as docs/abi.md says: {error}")))?;
-        Ok(Some(count))
+        match rows {
+            // Whoever reads on a batch without progress may do so forever.
+            Ok(0) => Err(broken("it gave a batch without documents, where only the end has none")),
+            Ok(count) => Ok(Some(count)),
+            Err(error) => Err(broken(&format!("its rows are not as docs/abi.md says: {error}"))),
+        }
     }
 
     /// The place behind the last batch, for [`SourceCall::open`].
@@ -177,17 +185,22 @@ impl Stream {
     /// # Errors
     /// What the plugin says.
     pub fn position(&self) -> Result<String> {
-        let position = self.table.position.ok_or_else(|| broken("has no function `position`"))?;
+        let position = self.table.position.ok_or_else(|| broken("its table has no function `position`"))?;
         // SAFETY: the handle that opened the stream, which was not released; valid places.
         let found =
-            text_of(|text, error| unsafe { position(self.handle.handle, &raw const *self.stream, text, error) });
+            text_of(|text, error| unsafe { position(self.handle.handle, &raw const *self.batches, text, error) });
+        // Opened with it, the piece would begin again, and nobody would notice.
+        let found = match found {
+            Ok(empty) if empty.is_empty() => Err(broken("its position is empty, which means the start")),
+            found => found,
+        };
         found.map_err(|error| self.plugin.error(error))
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        release(&mut self.stream);
+        release(&mut self.batches);
     }
 }
 
@@ -228,12 +241,7 @@ fn last_error(stream: &mut ArrowArrayStream, errno: i32) -> Error {
     let text = stream.get_last_error.map(|last_error| unsafe { arrow::text(last_error(stream)) }).unwrap_or_default();
     let (message, hint) = text.split_once("\nhint: ").unwrap_or((text.as_str(), ""));
     let fault = if errno == PSANN_ECANCELED { Fault::Cancelled } else { Fault::Failed };
-    let message = if message.is_empty() {
-        format!("failed with code {errno} and without saying why")
-    } else {
-        message.to_owned()
-    };
-    Error { fault, message, hint: hint.to_owned() }
+    said(fault, errno, message.to_owned(), hint.to_owned())
 }
 
 /// A document of a source.

@@ -50,7 +50,7 @@ impl<F: Filter> FilterComponent for FilterOf<F> {
     }
 
     fn manifest(&self) -> Value {
-        component("psann.filter/1", F::NAME, F::VERSION, F::PRIMARY, options::schema::<F::Options>())
+        component("psann.filter/1", F::NAME, F::VERSION, F::PRIMARY, &options::schema::<F::Options>())
     }
 
     fn create(&self, options: &str, host: Host) -> Result<Box<dyn FilterObject>> {
@@ -95,7 +95,9 @@ fn export(verdicts: &[Verdict], reasons: usize, scores: &[&str]) -> Result<(Arro
     let mut columns = vec![("keep".to_owned(), Values::Bits(keep)), ("reason".to_owned(), Values::Reasons(reason))];
     if verdicts.iter().any(|verdict| verdict.text.is_some()) {
         let mut texts = StringsBuilder::default();
-        verdicts.iter().for_each(|verdict| texts.push(verdict.text.as_deref()));
+        for verdict in verdicts {
+            texts.push(verdict.text.as_deref());
+        }
         columns.push(("text".to_owned(), Values::Strings(texts)));
     }
     for (place, name) in scores.iter().enumerate() {
@@ -152,8 +154,8 @@ pub unsafe fn create(
 }
 
 unsafe extern "C" fn destroy(handle: *mut PsannHandle) {
-    // SAFETY: made by `create`, and destroyed once.
     let dropped = caught(|| {
+        // SAFETY: made by `create`, and destroyed once.
         drop(unsafe { Box::from_raw(handle.cast::<Held>()) });
         Ok(())
     });

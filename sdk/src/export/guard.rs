@@ -1,7 +1,7 @@
 //! Where panics and errors of a plugin become codes and texts: nothing else crosses.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -11,15 +11,21 @@ use crate::abi::{PSANN_OK, PsannError, PsannStr, PsannText};
 use crate::{Error, Fault, Result};
 
 thread_local! {
+    /// How many guards are around what this thread does: panics elsewhere are not ours to hear.
+    static GUARDS: Cell<u32> = const { Cell::new(0) };
     /// What the hook heard of the panic that is under way, and where it was.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps the texts of panics for [`guarded`] instead of printing them in the middle of the host's output.
+/// Keeps the texts of panics for [`caught`] instead of printing them in the middle of the host's output.
 pub fn capture_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if GUARDS.get() == 0 {
+                return before(info);
+            }
             let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
             let text = format!("{}{}", message(info.payload()), place.unwrap_or_default());
             PANIC.with(|panic| *panic.borrow_mut() = Some(text));
@@ -56,7 +62,10 @@ impl Poison {
 
 /// Does `work`; a panic becomes an error.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+    GUARDS.set(GUARDS.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    GUARDS.set(GUARDS.get() - 1);
+    result.unwrap_or_else(|payload| {
         let heard = PANIC.with(|panic| panic.borrow_mut().take());
         let text = heard.unwrap_or_else(|| message(payload.as_ref()).to_owned());
         // A payload may panic when it is dropped; leaking it is the lesser evil.

@@ -37,7 +37,7 @@ pub struct Library {
 }
 
 /// What a manifest says of a component.
-fn component(interface: &str, name: &str, version: u32, primary: Option<&str>, options: Value) -> Value {
+fn component(interface: &str, name: &str, version: u32, primary: Option<&str>, options: &Value) -> Value {
     json!({ "interface": interface, "name": name, "version": version, "primary": primary, "options": options })
 }
 
@@ -61,13 +61,13 @@ impl Library {
         .to_string()
     }
 
-    /// The plugin's table, made once; it lives as long as the process.
+    /// The plugin's table, made once; it lives as long as the process. Null if making it panicked.
     pub fn plugin(
         &self,
         made: &'static OnceLock<PsannPlugin>,
         get_interface: unsafe extern "C" fn(PsannStr) -> *const c_void,
     ) -> *const PsannPlugin {
-        made.get_or_init(|| PsannPlugin {
+        let make = || PsannPlugin {
             struct_size: size_of::<PsannPlugin>() as u32,
             abi_major: PSANN_ABI_MAJOR,
             abi_minor: PSANN_ABI_MINOR,
@@ -75,7 +75,9 @@ impl Library {
             init: Some(init),
             get_interface: Some(get_interface),
             shutdown: None,
-        })
+        };
+        // The defaults of options are the author's code.
+        guard::caught(|| Ok(std::ptr::from_ref(made.get_or_init(make)))).unwrap_or(std::ptr::null())
     }
 
     /// The table of an interface, if there is a component of it.

@@ -47,7 +47,7 @@ impl<S: Source> SourceComponent for SourceOf<S> {
     }
 
     fn manifest(&self) -> Value {
-        component("psann.source/1", S::NAME, S::VERSION, S::PRIMARY, options::schema::<S::Options>())
+        component("psann.source/1", S::NAME, S::VERSION, S::PRIMARY, &options::schema::<S::Options>())
     }
 
     fn create(&self, options: &str, host: Host) -> Result<Box<dyn SourceObject>> {
@@ -125,8 +125,8 @@ pub unsafe fn create(
 }
 
 unsafe extern "C" fn destroy(handle: *mut PsannHandle) {
-    // SAFETY: made by `create`, and destroyed once.
     let dropped = caught(|| {
+        // SAFETY: made by `create`, and destroyed once.
         drop(unsafe { Box::from_raw(handle.cast::<Held>()) });
         Ok(())
     });
@@ -242,10 +242,13 @@ unsafe extern "C" fn get_last_error(stream: *mut ArrowArrayStream) -> *const c_c
 }
 
 unsafe extern "C" fn release(stream: *mut ArrowArrayStream) {
-    // SAFETY: as above; afterwards the stream says that it was released.
     let dropped = caught(|| {
-        let opened = unsafe { Box::from_raw((*stream).private_data.cast::<Opened>()) };
-        unsafe { *stream = ArrowArrayStream::empty() };
+        // SAFETY: as above; afterwards the stream says that it was released.
+        let opened = unsafe {
+            let opened = Box::from_raw((*stream).private_data.cast::<Opened>());
+            *stream = ArrowArrayStream::empty();
+            opened
+        };
         drop(opened);
         Ok(())
     });

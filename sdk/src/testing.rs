@@ -1,1 +1,0 @@
-//! Runs a plugin as psann does, and tries to break it.
