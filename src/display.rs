@@ -16,6 +16,8 @@ pub enum Failure {
     Recipe(Box<psann_scripts::Diagnostics>),
     /// Processes that this one started failed or were stopped.
     Ranks(Exit),
+    /// A process that this one started failed with this code, and said why.
+    Reported(u8),
 }
 
 impl From<psann_core::Error> for Failure {
@@ -42,6 +44,7 @@ impl Failure {
             },
             Self::Recipe(_) => 2,
             Self::Ranks(exit) => exit.code,
+            Self::Reported(code) => *code,
         }
     }
 }
@@ -53,6 +56,7 @@ pub fn failure(failure: &Failure) {
         Failure::Recipe(diagnostics) => diagnostics_text(diagnostics),
         // Ranks that were asked to stop have said so themselves.
         Failure::Ranks(exit) => exit.error.as_ref().map(error_text).unwrap_or_default(),
+        Failure::Reported(_) => String::new(),
     };
     // Nobody is left to tell when standard error is gone.
     drop(std::io::stderr().lock().write_all(text.as_bytes()));

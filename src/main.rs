@@ -15,6 +15,7 @@ mod commands;
 mod display;
 mod evaluation;
 mod launch;
+mod plugins;
 mod progress;
 mod run;
 mod stop;

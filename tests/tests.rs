@@ -6,6 +6,7 @@ mod end_to_end {
     mod bad_input;
     mod cli;
     mod data;
+    mod docs;
     mod evaluate;
     mod golden;
     mod interrupt;
@@ -21,4 +22,5 @@ mod end_to_end {
     mod serve;
     mod stream;
     mod support;
+    mod third_party;
 }

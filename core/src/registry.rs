@@ -5,7 +5,7 @@
 //! link order is nobody's business. Plugins that are found while the program runs are [added](add), and those that may not
 //! be used are [explained](explain).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
@@ -132,9 +132,12 @@ struct Found {
     plugins: Vec<&'static Plugin>,
     /// What there is to say of names that were found and may not be used.
     refused: BTreeMap<(Kind, String), (String, String)>,
+    /// Those of them that someone asked for.
+    asked: BTreeSet<String>,
 }
 
-static FOUND: RwLock<Found> = RwLock::new(Found { plugins: Vec::new(), refused: BTreeMap::new() });
+static FOUND: RwLock<Found> =
+    RwLock::new(Found { plugins: Vec::new(), refused: BTreeMap::new(), asked: BTreeSet::new() });
 
 /// Adds an entry that was found while the program runs. It stays for good: plans and recipes refer to it.
 ///
@@ -152,6 +155,11 @@ pub fn add(plugin: Plugin) -> Result<()> {
 pub fn explain(kind: Kind, name: &str, message: String, hint: String) {
     let mut found = FOUND.write().unwrap_or_else(PoisonError::into_inner);
     found.refused.insert((kind, name.to_owned()), (message, hint));
+}
+
+/// The names that were asked for and may not be used, as [`explain`] said.
+pub fn asked_in_vain() -> Vec<String> {
+    FOUND.read().unwrap_or_else(PoisonError::into_inner).asked.iter().cloned().collect()
 }
 
 /// All entries, sorted by kind and name.
@@ -174,9 +182,10 @@ pub fn of_kind(kind: Kind) -> Vec<&'static Plugin> {
 pub fn find(kind: Kind, name: &str) -> Result<&'static Plugin> {
     let plugins = of_kind(kind);
     plugins.iter().copied().find(|plugin| plugin.name == name).ok_or_else(|| {
-        let found = FOUND.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((message, hint)) = found.refused.get(&(kind, name.to_owned())) {
-            return Error::usage(message.clone()).hint(hint.clone());
+        let mut found = FOUND.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((message, hint)) = found.refused.get(&(kind, name.to_owned())).cloned() {
+            found.asked.insert(name.to_owned());
+            return Error::usage(message).hint(hint);
         }
         let names = plugins.iter().map(|plugin| plugin.name);
         let hint = match suggest::nearest(name, names.clone()) {

@@ -112,7 +112,11 @@ impl Host {
 
     /// Notes a mistake. The first mark is where it is; marks in other scripts are told in words.
     pub(crate) fn report(&self, message: impl Into<String>, help: Option<String>, marks: Vec<(Site, String)>) {
-        let mut state = self.state();
+        let (mut state, message) = (self.state(), message.into());
+        // What is wrong with a plugin was said where it is named; every stage that takes it would say so again.
+        if state.findings.iter().any(|said| message.ends_with(&format!(": {}", said.message))) {
+            return;
+        }
         let mut help = help;
         let first = marks.first().map(|(site, _)| site.script.clone());
         let script = first.as_ref().and_then(|name| Some((name, state.scripts.get(name)?.text.clone())));
@@ -135,7 +139,7 @@ impl Host {
             }
         }
         let script = script.map(|(name, text)| NamedSource::new(name, text));
-        state.findings.push(Finding { message: message.into(), help, script, labels });
+        state.findings.push(Finding { message, help, script, labels });
     }
 
     /// The mistakes noted since the last call.

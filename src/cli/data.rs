@@ -2,9 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+use super::PluginFlags;
 
 /// `psann data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DataCommand,
+    /// Plugins
+    #[command(flatten)]
+    pub plugins: PluginFlags,
+}
+
+/// The verbs of `psann data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
     /// What came, what went and why, as numbers

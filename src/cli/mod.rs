@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod evaluate;
 mod model;
+mod plugin;
 mod serve;
 
 use std::path::PathBuf;
@@ -12,9 +13,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::*;
-pub use data::DataCommand;
+pub use data::{DataArgs, DataCommand};
 pub use evaluate::{EvaluateArgs, EvaluateCommand};
 pub use model::{ExportDtype, ExportFormat, ModelCommand, ModelExportArgs, ModelImportArgs};
+pub use plugin::{Language, PluginArgs, PluginCommand, PluginFlags, PluginKind};
 pub use serve::ServeArgs;
 
 /// From English web text to a trained, evaluated, talking language model.
@@ -41,11 +43,9 @@ pub enum Command {
     #[command(subcommand)]
     Model(ModelCommand),
     /// Look into a prepared corpus
-    #[command(subcommand)]
-    Data(DataCommand),
-    /// Show what recipes can use
-    #[command(subcommand)]
-    Plugin(PluginCommand),
+    Data(DataArgs),
+    /// Show what recipes can use, and make, check and trust plugins of others
+    Plugin(PluginArgs),
     /// Explore the recipe language at a prompt
     Repl(ReplArgs),
     /// Measure this machine
@@ -81,6 +81,12 @@ pub struct RecipeArgs {
     /// Folder that holds the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
+    /// Trust the plugins that the recipe names instead of asking
+    #[arg(long, conflicts_with = "no_plugins")]
+    pub yes: bool,
+    /// Plugins
+    #[command(flatten)]
+    pub plugins: PluginFlags,
 }
 
 /// `psann recipe params`.
@@ -140,32 +146,15 @@ pub struct GenerateArgs {
     pub json: bool,
 }
 
-/// `psann plugin`.
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// List sources, filters, tokenizers, models, optimizers, sharders and stages
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one with all its options
-    Info {
-        /// Its name, or `kind/name` where a name means several
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// Print JSON (the schema)
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// `psann repl`.
 #[derive(Debug, Args)]
 pub struct ReplArgs {
     /// A recipe to load first
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Plugins
+    #[command(flatten)]
+    pub plugins: PluginFlags,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

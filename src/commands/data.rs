@@ -10,13 +10,15 @@ use psann_data::documents::{Manifest, Split, read_shard};
 use psann_data::prepare::{Explanation, Fate, PrepareReport, explain, fate, filters_of, read_report};
 use serde_json::{Value, json};
 
-use crate::cli::DataCommand;
+use crate::cli::{DataArgs, DataCommand};
 use crate::display::{self, Failure, bytes};
+use crate::plugins;
 use crate::run::data::{Seen, seen};
 
 /// Does what the command says.
-pub fn execute(command: &DataCommand) -> Result<(), Failure> {
-    match command {
+pub fn execute(args: &DataArgs) -> Result<(), Failure> {
+    plugins::register(&args.plugins)?;
+    match &args.command {
         DataCommand::Stats { corpus, json } => stats(&find(corpus)?, *json),
         DataCommand::Peek { corpus, step: Some(step), row, chars, json, .. } => {
             show_step(&seen(corpus, *step, *row)?, *step, *chars, *json)

@@ -24,8 +24,8 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => generate::execute(&args),
         Command::Serve(args) => serve::execute(&args),
         Command::Model(command) => model::execute(&command),
-        Command::Data(command) => data::execute(&command),
-        Command::Plugin(command) => plugin::execute(&command),
+        Command::Data(args) => data::execute(&args),
+        Command::Plugin(args) => plugin::execute(&args),
         Command::Repl(args) => repl::execute(&args),
         Command::Bench(command) => bench::execute(&command),
     }

@@ -1,9 +1,10 @@
 //! `psann recipe`: evaluate a recipe to a plan, then show it or run it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use psann_core::plan::Plan;
-use psann_core::{Error, Event, Observer};
+use psann_core::{Error, Event, Observer, registry};
 use psann_scripts::Recipe;
 use psann_train::launch::{Exit, World};
 use serde_json::json;
@@ -11,25 +12,35 @@ use serde_json::json;
 use crate::cli::{RecipeArgs, RecipeCommand};
 use crate::display::{self, Failure};
 use crate::launch::{self, Part};
+use crate::plugins;
 use crate::progress::Progress;
 use crate::run::{self, Request, Start, overview};
 use crate::stop::Stop;
 
 /// Lists parameters, shows the plan, or runs it.
 pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
+    let discovered = plugins::register(&args.plugins)?;
     if let Some(RecipeCommand::Params { file, json }) = args.command {
         return parameters(&file, json);
     }
     let file = args.file.ok_or_else(|| Error::usage("no recipe is named"))?;
     let recipe = Recipe::load(&file)?;
-    let evaluated = recipe.evaluate(&args.sets)?;
+    let evaluated = match recipe.evaluate(&args.sets) {
+        // What is trusted now is found by another look.
+        Err(_) if plugins::ask(&args.plugins, &discovered, &registry::asked_in_vain(), args.yes)? => {
+            plugins::register_new(&args.plugins)?;
+            recipe.evaluate(&args.sets)?
+        }
+        evaluated => evaluated?,
+    };
     let part = if args.plan { Part::Rank(World::alone()) } else { launch::take_part(&evaluated.plan, args.restarts)? };
     let world = match part {
         Part::Rank(world) => world,
         Part::Launched(Exit { code: 0, .. }) => return Ok(()),
         Part::Launched(exit) => return Err(Failure::Ranks(exit)),
     };
-    let observer = Progress::of_rank(Stop::listen()?, world.rank);
+    let observer = Arc::new(Progress::of_rank(Stop::listen()?, world.rank));
+    plugins::surround(&observer);
     for note in &evaluated.notes {
         observer.event(Event::Warning(note.clone()));
     }
@@ -49,7 +60,7 @@ pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
         runs: &args.runs,
         start,
         ranks: &ranks,
-        observer: &observer,
+        observer: observer.as_ref(),
     })?;
     observer.event(Event::Note(format!("run complete: {}", directory.path().display())));
     if evaluated.plan.stages.iter().any(|stage| stage.kind == "pretrain") {

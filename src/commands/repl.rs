@@ -12,6 +12,7 @@ use reedline::{
 
 use crate::cli::ReplArgs;
 use crate::display::{self, Failure};
+use crate::plugins;
 use crate::run::overview;
 
 const HELP: &str = "\
@@ -27,6 +28,7 @@ an unfinished expression goes on in the next line; two empty lines end it
 
 /// Reads, evaluates and prints until the input ends or `:quit`.
 pub fn execute(args: &ReplArgs) -> Result<(), Failure> {
+    plugins::register(&args.plugins)?;
     let mut session = Session::new();
     if let Some(file) = &args.file {
         let shown = session.load(&Recipe::load(file)?)?;

@@ -114,6 +114,7 @@ impl RunDirectory {
             "system": std::env::consts::OS,
             "processor": std::env::consts::ARCH,
             "cores": std::thread::available_parallelism().map_or(1, usize::from),
+            "plugins": crate::plugins::used(plan)?,
         });
         write_json(&self.path.join("plan.json"), &json!(plan))?;
         write_json(&self.path.join("env.json"), &environment)?;

@@ -153,7 +153,7 @@ impl Plugin {
     /// # Errors
     /// What the plugin says against it.
     pub fn source(&'static self, name: &str, options: &Value) -> Result<SourceCall> {
-        let table = self.sources.ok_or_else(|| self.without("source", name))?;
+        let table = self.sources.filter(|_| self.offers(SOURCE, name)).ok_or_else(|| self.without("source", name))?;
         SourceCall::new(self, table, name, options)
     }
 
@@ -162,12 +162,21 @@ impl Plugin {
     /// # Errors
     /// What the plugin says against it.
     pub fn filter(&'static self, name: &str, options: &Value) -> Result<FilterCall> {
-        let table = self.filters.ok_or_else(|| self.without("filter", name))?;
+        let table = self.filters.filter(|_| self.offers(FILTER, name)).ok_or_else(|| self.without("filter", name))?;
         FilterCall::new(self, table, name, options)
     }
 
+    fn offers(&self, interface: &str, name: &str) -> bool {
+        self.manifest.components.iter().any(|component| component.interface == interface && component.name == name)
+    }
+
     fn without(&self, what: &str, name: &str) -> Error {
-        Error { fault: Fault::Unknown, ..self.error(Error::new(format!("has no {what} `{name}`"))) }
+        // `psann.filter/1` is the interface of filters.
+        let kind = |interface: &str| Some(interface.strip_prefix("psann.")?.split('/').next()?.to_owned());
+        let label = |part: &Component| format!("{} `{}`", kind(&part.interface).unwrap_or_default(), part.name);
+        let all: Vec<String> = self.manifest.components.iter().map(label).collect();
+        let error = Error::new(format!("has no {what} `{name}`")).hint(format!("it offers {}", all.join(", ")));
+        Error { fault: Fault::Unknown, ..self.error(error) }
     }
 
     /// The error with the plugin's name and version in front.
@@ -299,9 +308,12 @@ fn is_name(name: &str) -> bool {
 fn call(function: impl FnOnce(*mut PsannError) -> i32) -> Result<()> {
     let mut error = PsannError::empty();
     let code = function(&raw mut error);
-    // SAFETY: texts of an error are valid until it is released, which is below.
-    let text =
-        |text: PsannStr| unsafe { copied(text.data, text.length) }.unwrap_or_else(|e| format!("a text that {e}"));
+    // What is wrong with a text about an error must not hide the error.
+    let text = |text: PsannStr| {
+        // SAFETY: texts of an error are valid until it is released, which is below.
+        let bytes = unsafe { bytes(text.data, text.length) };
+        bytes.map_or_else(|e| format!("a text that {e}"), |bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
     let (message, hint) = (text(error.message), text(error.hint));
     if let Some(release) = error.release {
         // SAFETY: filled by the plugin, released once; what it nulls or forgets there does not matter any more.
@@ -323,8 +335,8 @@ fn text_of(function: impl FnOnce(*mut PsannText, *mut PsannError) -> i32) -> Res
     let mut text = PsannText::empty();
     let done = call(|error| function(&raw mut text, error));
     // SAFETY: valid until it is released, which is below.
-    let found =
-        done.and_then(|()| unsafe { copied(text.data, text.length) }.map_err(|e| Error::new(format!("a text {e}"))));
+    let copy = || unsafe { copied(text.data, text.length) };
+    let found = done.and_then(|()| copy().map_err(|e| broken(&format!("it gave a text that {e}"))));
     if let Some(release) = text.release {
         // SAFETY: filled by the plugin, released once.
         unsafe { release(&raw mut text) }
@@ -337,15 +349,24 @@ fn text_of(function: impl FnOnce(*mut PsannText, *mut PsannError) -> i32) -> Res
 /// # Safety
 /// Null or valid.
 unsafe fn copied(data: *const u8, length: usize) -> Result<String, &'static str> {
+    // SAFETY: by the contract of this function.
+    let bytes = unsafe { bytes(data, length)? };
+    String::from_utf8(bytes.to_vec()).map_err(|_| "is no UTF-8")
+}
+
+/// The bytes of a text that crossed.
+///
+/// # Safety
+/// Null, or valid as long as the result is used.
+unsafe fn bytes<'a>(data: *const u8, length: usize) -> Result<&'a [u8], &'static str> {
     if data.is_null() {
-        return if length == 0 { Ok(String::new()) } else { Err("is null") };
+        return if length == 0 { Ok(&[]) } else { Err("is null") };
     }
     if isize::try_from(length).is_err() {
         return Err("is longer than any text can be");
     }
-    // SAFETY: by the contract of this function.
-    let bytes = unsafe { std::slice::from_raw_parts(data, length) };
-    String::from_utf8(bytes.to_vec()).map_err(|_| "is no UTF-8")
+    // SAFETY: not null and no longer than memory; the rest by the contract of this function.
+    Ok(unsafe { std::slice::from_raw_parts(data, length) })
 }
 
 /// A source or filter of a plugin. Freed when it is dropped.

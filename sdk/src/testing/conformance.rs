@@ -65,30 +65,42 @@ const SLOW: Duration = Duration::from_secs(5);
 const MOST_PIECES: usize = 3;
 const MOST_BATCHES: usize = 8;
 
-/// Runs all checks of all components. `options` are those of components, by name.
-pub fn conformance(plugin: &'static Plugin, recorder: &Recorder, options: &BTreeMap<String, Value>) -> Vec<Check> {
-    let mut checks = Vec::new();
+/// Runs all checks of all components, and tells of each as soon as it is done: a library may end the process in the next
+/// one. `options` are those of components, by name.
+pub fn conformance(
+    plugin: &'static Plugin,
+    recorder: &Recorder,
+    options: &BTreeMap<String, Value>,
+    tell: &mut dyn FnMut(&Check),
+) -> Vec<Check> {
+    let mut all = Vec::new();
     for component in &plugin.manifest().components {
         let given = options.get(&component.name).cloned().unwrap_or_else(|| json!({}));
-        let of = |kind: &str| Checks { component: format!("{kind} {}", component.name), checks: Vec::new() };
-        let done = match component.interface.as_str() {
-            FILTER => filter(of("filter"), plugin, &component.name, &given),
-            SOURCE => source(of("source"), plugin, &component.name, &given, recorder),
+        let (kind, check): (_, Checker) = match component.interface.as_str() {
+            FILTER => ("filter", filter),
+            SOURCE => ("source", source),
             _ => continue,
         };
-        checks.extend(done.checks);
+        let mut checks = Checks { component: format!("{kind} {}", component.name), checks: Vec::new(), tell };
+        check(&mut checks, plugin, &component.name, &given, recorder);
+        all.append(&mut checks.checks);
     }
-    checks
+    all
 }
 
-struct Checks {
+type Checker = fn(&mut Checks<'_>, &'static Plugin, &str, &Value, &Recorder);
+
+struct Checks<'a> {
     component: String,
     checks: Vec<Check>,
+    tell: &'a mut dyn FnMut(&Check),
 }
 
-impl Checks {
+impl Checks<'_> {
     fn note(&mut self, what: &'static str, outcome: Outcome) {
-        self.checks.push(Check { component: self.component.clone(), what, outcome });
+        let check = Check { component: self.component.clone(), what, outcome };
+        (self.tell)(&check);
+        self.checks.push(check);
     }
 
     /// A check that fails with what it says.
@@ -104,7 +116,7 @@ fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Result<()> {
 }
 
 /// What both kinds must say against wrong names and options.
-fn refusals<T>(checks: &mut Checks, given: &Value, make: impl Fn(&str, &Value) -> Result<T>, name: &str) {
+fn refusals<T>(checks: &mut Checks<'_>, given: &Value, make: impl Fn(&str, &Value) -> Result<T>, name: &str) {
     let fault = |made: Result<T>| made.err().map(|error| error.fault);
     checks.hold("an unknown option is refused as a mistake of the user", || {
         let mut options = given.clone();
@@ -122,7 +134,7 @@ fn refusals<T>(checks: &mut Checks, given: &Value, make: impl Fn(&str, &Value) -
     });
 }
 
-fn filter(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value) -> Checks {
+fn filter(checks: &mut Checks<'_>, plugin: &'static Plugin, name: &str, given: &Value, _recorder: &Recorder) {
     let make = |name: &str, options: &Value| plugin.filter(name, options);
     let filter = match make(name, given) {
         Ok(filter) => filter,
@@ -132,11 +144,11 @@ fn filter(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value
                 _ => Outcome::Failed(error.to_string()),
             };
             checks.note("it can be made", outcome);
-            return checks;
+            return;
         }
     };
     checks.note("it can be made", Outcome::Passed);
-    refusals(&mut checks, given, make, name);
+    refusals(checks, given, make, name);
     let all = documents();
     let judge = |documents: &[Document]| apply(&filter, documents);
     checks.hold("a batch without documents has no verdicts", || {
@@ -170,11 +182,10 @@ fn filter(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value
     checks.hold("one of them may be asked from several threads", || {
         on_threads(&[&filter, &filter, &filter], |filter| apply(filter, &all))
     });
-    leaks(&mut checks, || {
+    leaks(checks, || {
         apply(&make(name, given)?, &all)?;
         filter.identity().map(drop)
     });
-    checks
 }
 
 fn apply(filter: &FilterCall, documents: &[Document]) -> Result<Verdicts> {
@@ -255,7 +266,7 @@ fn documents() -> Vec<Document> {
     texts.iter().enumerate().map(of).collect()
 }
 
-fn source(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value, recorder: &Recorder) -> Checks {
+fn source(checks: &mut Checks<'_>, plugin: &'static Plugin, name: &str, given: &Value, recorder: &Recorder) {
     let make = |name: &str, options: &Value| plugin.source(name, options);
     let listed = make(name, given).and_then(|source| Ok((source.partitions()?, source)));
     let (partitions, source) = match listed {
@@ -266,11 +277,11 @@ fn source(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value
                 _ => Outcome::Failed(error.to_string()),
             };
             checks.note("it can be made and lists its pieces", outcome);
-            return checks;
+            return;
         }
     };
     checks.note("it can be made and lists its pieces", Outcome::Passed);
-    refusals(&mut checks, given, make, name);
+    refusals(checks, given, make, name);
     checks.hold("the pieces and the identity are the same again", || {
         let other = make(name, given)?;
         ensure(partitions == other.partitions()?, || "the pieces differ".to_owned())?;
@@ -282,7 +293,7 @@ fn source(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value
     });
     if partitions.is_empty() {
         checks.note("it has documents", Outcome::Warned("there are no pieces".to_owned()));
-        return checks;
+        return;
     }
     let began = Instant::now();
     let pieces = partitions.len().min(MOST_PIECES) as u64;
@@ -322,12 +333,11 @@ fn source(mut checks: Checks, plugin: &'static Plugin, name: &str, given: &Value
     });
     recorder.cancel(false);
     drop(stream);
-    leaks(&mut checks, || {
+    leaks(checks, || {
         let mut stream = make(name, given)?.open(0, None)?;
         next(&mut stream)?;
         stream.position().map(drop)
     });
-    checks
 }
 
 /// The next batch of a stream as documents.
@@ -392,7 +402,7 @@ fn resumes(source: &SourceCall, piece: u64) -> Result<()> {
 const TIMES: usize = 400;
 const LEAST_LEAK: u64 = 8 << 20;
 
-fn leaks(checks: &mut Checks, mut work: impl FnMut() -> Result<()>) {
+fn leaks(checks: &mut Checks<'_>, mut work: impl FnMut() -> Result<()>) {
     let what = "what it hands over is freed again";
     let mut run = |times: usize| (0..times).try_for_each(|_| work());
     // Once before: allocators keep what they were given.

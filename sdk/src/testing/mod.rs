@@ -154,7 +154,7 @@ pub fn load(entry: extern "C" fn() -> *const PsannPlugin) -> Result<Loaded> {
 pub fn assert_conforms(entry: extern "C" fn() -> *const PsannPlugin, options: &[(&str, Value)]) {
     let loaded = load(entry).unwrap_or_else(|error| panic!("the library cannot be loaded: {error}"));
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let checks = conformance(loaded.plugin, &loaded.recorder, &options);
+    let checks = conformance(loaded.plugin, &loaded.recorder, &options, &mut |_| {});
     let failed: Vec<String> = checks.iter().filter(|check| check.failed()).map(ToString::to_string).collect();
     assert!(failed.is_empty(), "the library does not conform:\n{}", failed.join("\n"));
 }

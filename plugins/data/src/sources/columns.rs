@@ -109,7 +109,11 @@ pub struct Strings {
 }
 
 impl Strings {
-    fn new(column: &ArrayRef, integers: bool) -> Result<Self, ArrowError> {
+    /// The values of `column`, integers among them if they will do.
+    ///
+    /// # Errors
+    /// When it holds no strings.
+    pub fn new(column: &ArrayRef, integers: bool) -> Result<Self, ArrowError> {
         let dictionary = column.as_any_dictionary_opt();
         let values = dictionary.map_or(column, |dictionary| dictionary.values()).clone();
         // Asked of what was decoded, which a damaged file may have turned into something else than its schema says.

@@ -190,7 +190,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 }
 
 /// Reads one line with its end; returns its length, which is greater than the buffer's if it is above the limit.
-fn read_line(reader: &mut dyn BufRead, buffer: &mut Vec<u8>, limit: usize) -> io::Result<u64> {
+pub fn read_line(reader: &mut dyn BufRead, buffer: &mut Vec<u8>, limit: usize) -> io::Result<u64> {
     let mut count = 0;
     loop {
         let bytes = match reader.fill_buf() {

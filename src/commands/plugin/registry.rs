@@ -1,33 +1,16 @@
-//! `psann plugin list` and `psann plugin info`: the registry, as people read it.
+//! The registry, as people read it.
 
 use psann_core::options::Field;
 use psann_core::registry::{self, Kind, Plugin};
 use psann_core::{Error, suggest};
+use psann_plugins_dynamic::Discovered;
+use psann_plugins_dynamic::discover::{Found, State};
 use serde_json::{Value, json};
 
-use crate::cli::PluginCommand;
-use crate::display::{self, Failure};
+use crate::display;
 
-/// Lists the registry or shows one entry.
-pub fn execute(command: &PluginCommand) -> Result<(), Failure> {
-    match command {
-        PluginCommand::List { json: false } => display::result(&list()),
-        PluginCommand::List { json: true } => display::result(&list_json()),
-        PluginCommand::Info { name, json } => {
-            let plugins = named(name)?;
-            for plugin in plugins {
-                if *json {
-                    display::result(&format!("{:#}", (plugin.schema)().json()));
-                } else {
-                    display::result(&info(plugin));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn list() -> String {
+/// All entries by kind, and what else was found.
+pub fn list(discovered: &Discovered) -> String {
     let plugins = registry::all();
     let width = plugins.iter().map(|plugin| plugin.name.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -38,33 +21,74 @@ fn list() -> String {
         }
         text.push_str(&format!("{kind}s\n"));
         for plugin in of_kind {
-            text.push_str(&format!("  {:width$}  {}\n", plugin.name, plugin.summary()));
+            let origin = plugin.origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
+            text.push_str(&format!("  {:width$}  {}{origin}\n", plugin.name, plugin.summary()));
         }
     }
+    text.push_str(&others(discovered));
     text
 }
 
-fn list_json() -> String {
+/// The plugins of others, with what may be done with them; nothing where there are none.
+pub fn others(discovered: &Discovered) -> String {
+    if discovered.plugins.is_empty() {
+        return String::new();
+    }
+    let row = |found: &Found| {
+        let version = found.manifest.as_ref().map_or("-", |manifest| manifest.version.as_str());
+        let name = found.id().or(found.names.first().map(String::as_str)).unwrap_or("-");
+        [name.to_owned(), version.to_owned(), found.path.display().to_string(), state(found)]
+    };
+    let rows: Vec<_> = discovered.plugins.iter().map(row).collect();
+    format!("plugins of others\n{}", display::table(&["id", "version", "file", "state"], &rows))
+}
+
+fn state(found: &Found) -> String {
+    match &found.state {
+        State::Trusted => "trusted".to_owned(),
+        State::Untrusted if found.manifest.is_none() => "not trusted, never opened (`psann plugin scan`)".to_owned(),
+        State::Untrusted => "not trusted (`psann plugin allow`)".to_owned(),
+        State::Changed => "changed since it was trusted (`psann plugin allow`)".to_owned(),
+        State::Unusable(why) => format!("cannot be used: {why}"),
+        State::Hidden(first) => format!("hidden by `{}`", first.display()),
+    }
+}
+
+/// The same as JSON.
+pub fn list_json() -> String {
     let entries: Vec<Value> = registry::all()
         .iter()
         .map(|plugin| {
-            json!({ "kind": plugin.kind.word(), "name": plugin.name, "version": plugin.version, "summary": plugin.summary() })
+            json!({
+                "kind": plugin.kind.word(),
+                "name": plugin.name,
+                "version": plugin.version,
+                "summary": plugin.summary(),
+                "origin": plugin.origin,
+            })
         })
         .collect();
     format!("{:#}", Value::Array(entries))
 }
 
 /// All entries that `name` can mean: `adamw`, or `optimizer/adamw`.
-fn named(name: &str) -> Result<Vec<&'static Plugin>, Error> {
+///
+/// # Errors
+/// When there is none, or it may not be used.
+pub fn named(name: &str) -> Result<Vec<&'static Plugin>, Error> {
     let plugins = registry::all();
-    let found: Vec<_> = match name.split_once('/').or_else(|| name.split_once("::")) {
-        Some((kind, name)) => {
-            let of_word = |plugin: &&&Plugin| plugin.kind.word() == kind && plugin.name == name;
-            plugins.iter().filter(of_word).copied().collect()
-        }
-        None => plugins.iter().filter(|plugin| plugin.name == name).copied().collect(),
-    };
+    let mut found: Vec<_> = plugins.iter().filter(|plugin| plugin.name == name).copied().collect();
+    if let Some((kind, name)) = name.split_once('/').or_else(|| name.split_once("::")).filter(|_| found.is_empty()) {
+        found = plugins.iter().filter(|plugin| plugin.kind.word() == kind && plugin.name == name).copied().collect();
+    }
     if found.is_empty() {
+        for kind in [Kind::Source, Kind::Filter] {
+            if let Err(error) = registry::find(kind, name)
+                && registry::asked_in_vain().iter().any(|refused| refused == name)
+            {
+                return Err(error);
+            }
+        }
         let error = Error::usage(format!("no plugin is called `{name}`"));
         return Err(match suggest::nearest(name, plugins.iter().map(|plugin| plugin.name)) {
             Some(nearest) => error.hint(format!("did you mean `{nearest}`? (`psann plugin list` shows all)")),
@@ -74,9 +98,14 @@ fn named(name: &str) -> Result<Vec<&'static Plugin>, Error> {
     Ok(found)
 }
 
-fn info(plugin: &Plugin) -> String {
+/// One entry with all its options.
+pub fn info(plugin: &Plugin) -> String {
     let schema = (plugin.schema)();
-    let mut text = format!("{} {} · version {}\n\n", plugin.kind, plugin.name, plugin.version);
+    let mut text = format!("{} {} · version {}\n", plugin.kind, plugin.name, plugin.version);
+    if let Some(origin) = plugin.origin {
+        text.push_str(&format!("  from {origin}\n"));
+    }
+    text.push('\n');
     for line in schema.description().lines() {
         text.push_str(format!("  {line}").trim_end());
         text.push('\n');
@@ -97,6 +126,10 @@ fn usage(plugin: &Plugin) -> String {
             "added before `pretrain` for a model whose `vocab` is a tokenizer".into()
         }
         (Kind::Stage, _) => format!("pipeline(name).{name}(…, #{{ option: value }})"),
+        (kind, primary) if plugin.origin.is_some() => {
+            let primary = primary.map(|primary| format!("{primary}, ")).unwrap_or_default();
+            format!("{kind}::plugin(\"{name}\", {primary}#{{ option: value }})")
+        }
         (kind, Some(primary)) => format!("{kind}::{name}(\"{primary}\", #{{ option: value }})"),
         (kind, None) => format!("{kind}::{name}(#{{ option: value }})"),
     }

@@ -1,0 +1,113 @@
+//! A source of a library, as core's trait.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use psann_core::batch::{BatchBuilder, Row};
+use psann_core::source::{BatchReader, Partition, ResumeToken};
+use psann_core::{Batch, DataSource, Error, Result};
+use psann_sdk::call::{Level, SourceCall, Stream};
+
+use crate::{error, surroundings};
+
+/// How long a plugin may take to open something before the user hears of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A source of a plugin.
+pub struct PluginSource {
+    /// Its name in recipes.
+    pub name: String,
+    /// Hash of its library.
+    pub hash: String,
+    /// The calls.
+    pub call: SourceCall,
+}
+
+impl DataSource for PluginSource {
+    fn partitions(&self) -> Result<Vec<Partition>> {
+        let found = watched(&format!("{} lists its partitions", self.name), || self.call.partitions())?;
+        let partition = |(index, piece): (usize, psann_sdk::Partition)| Partition {
+            index,
+            location: format!("{}: {}", self.name, piece.name),
+            start: 0,
+            end: None,
+            bytes: piece.bytes,
+        };
+        Ok(found.into_iter().enumerate().map(partition).collect())
+    }
+
+    fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>> {
+        // A reader that has given nothing stands at the start, which has no token.
+        let resume = resume.map(|token| token.0.as_str()).filter(|token| !token.is_empty());
+        let opens = format!("{} opens", partition.location);
+        let stream = watched(&opens, || self.call.open(partition.index as u64, resume))?;
+        let ignored = stream.ignored();
+        let warnings = match ignored.is_empty() {
+            true => Vec::new(),
+            false => vec![format!("{}: columns that documents do not have: `{}`", self.name, ignored.join("`, `"))],
+        };
+        let position = ResumeToken(resume.unwrap_or_default().to_owned());
+        Ok(Box::new(PluginReader { location: partition.location.clone(), stream, position, warnings }))
+    }
+
+    fn identity(&self) -> Result<String> {
+        let own = watched(&format!("{} says what its content is", self.name), || self.call.identity())?;
+        Ok(format!("{} {own}", self.hash))
+    }
+}
+
+/// Does `work`, and tells the user when it takes long: nobody but the plugin can hurry it.
+fn watched<T>(what: &str, work: impl FnOnce() -> psann_sdk::Result<T>) -> Result<T> {
+    let (done, wait) = channel::<()>();
+    let what = what.to_owned();
+    let watch = std::thread::spawn(move || {
+        let mut waited = Duration::ZERO;
+        while wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            waited += PATIENCE;
+            surroundings::log(Level::Warning, &format!("{what} for {} s", waited.as_secs()));
+        }
+    });
+    let result = work();
+    drop(done);
+    // It ends with the channel, whatever it was doing.
+    drop(watch.join());
+    result.map_err(error)
+}
+
+struct PluginReader {
+    location: String,
+    stream: Stream,
+    position: ResumeToken,
+    warnings: Vec<String>,
+}
+
+impl BatchReader for PluginReader {
+    fn next_batch(&mut self) -> Result<Option<Batch>> {
+        let mut batch = BatchBuilder::default();
+        let mut push = |row: psann_sdk::call::Row<'_>| {
+            let [id, url, source, meta] = row.optional;
+            batch.push_row(Row { text: row.text, id, url, source, meta });
+        };
+        let found = self.stream.next(&mut push).map_err(|e| error(e).within(&self.location))?;
+        let Some(rows) = found else { return Ok(None) };
+        if rows == 0 {
+            let what = format!("{}: a batch without documents, which only the end may be", self.location);
+            return Err(Error::new(what).hint("ask the plugin's author; docs/abi.md says what must hold"));
+        }
+        let position = self.stream.position().map_err(|e| error(e).within(&self.location))?;
+        if position.is_empty() {
+            let what = format!("{}: no position behind a batch", self.location);
+            return Err(Error::new(what).hint("ask the plugin's author; docs/abi.md says what must hold"));
+        }
+        self.position = ResumeToken(position);
+        batch.finish().map(Some)
+    }
+
+    fn position(&self) -> ResumeToken {
+        self.position.clone()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+}
