@@ -1,5 +1,7 @@
 //! `psann bench NAME`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `psann bench`.
@@ -27,6 +29,8 @@ pub enum BenchCommand {
     Decontaminate(BenchDataArgs),
     /// Time all steps together: from files to Parquet
     Prepare(BenchDataArgs),
+    /// Time a filter linked in and in a library, and the search for plugins
+    Plugin(BenchPluginArgs),
     /// Time the data stream: from Parquet through a BPE to packed batches
     Loader(BenchLoaderArgs),
 }
@@ -255,4 +259,27 @@ pub enum Checkpointing {
     None,
     /// Keep the inputs of blocks, compute the rest again
     Full,
+}
+
+/// `psann bench plugin`.
+#[derive(Debug, Args)]
+pub struct BenchPluginArgs {
+    /// The library of the example `letters`; by default the one that was built with psann
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
+    /// Documents in a batch
+    #[arg(long, default_value_t = 1024)]
+    pub documents: usize,
+    /// Bytes of a document
+    #[arg(long, default_value_t = 2048)]
+    pub bytes: usize,
+    /// Batches of each side
+    #[arg(long, default_value_t = 201)]
+    pub rounds: usize,
+    /// Libraries in the search
+    #[arg(long, default_value_t = 50)]
+    pub libraries: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }

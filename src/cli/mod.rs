@@ -55,6 +55,7 @@ pub enum Command {
 
 /// `psann recipe FILE` and `psann recipe params FILE`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct RecipeArgs {
     /// Other things to do with a recipe

@@ -3,6 +3,7 @@
 mod data;
 mod inference;
 mod loader;
+mod plugin;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub fn execute(command: &BenchCommand) -> Result<(), Failure> {
         BenchCommand::Decontaminate(args) => data::decontaminate(args),
         BenchCommand::Prepare(args) => data::prepare(args),
         BenchCommand::Loader(args) => loader::loader(args),
+        BenchCommand::Plugin(args) => plugin::plugin(args),
     }
 }
 

@@ -18,7 +18,7 @@ fn steps(guide: &str) -> (Vec<String>, Vec<String>) {
                 let (kind, text) = block.take().unwrap();
                 match kind {
                     "console" => {
-                        commands.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned))
+                        commands.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned));
                     }
                     "rhai" => recipes.push(text),
                     _ => {}
@@ -36,6 +36,7 @@ fn steps(guide: &str) -> (Vec<String>, Vec<String>) {
 
 /// The guide takes someone from nothing to a plugin that is used.
 #[test]
+#[expect(clippy::print_stderr, reason = "what a test leaves out is said loudly")]
 fn every_command_of_the_plugin_guide_works() {
     let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plugins.md")).unwrap();
     let (commands, recipes) = steps(&guide);

@@ -302,6 +302,7 @@ fn a_plugin_that_could_end_psann_does_not_compile() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what a test leaves out is said loudly")]
 fn a_plugin_in_c_and_a_program_are_made_and_used() {
     let scratch = Scratch::new();
     scratch.ok(&["plugin", "new", "letters", "--kind", "filter", "--lang", "c", "--id", "org.c-letters"]);

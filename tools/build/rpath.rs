@@ -7,7 +7,8 @@ use std::env;
 use std::path::PathBuf;
 
 /// Crates that know libtorch only when a build of the whole workspace unifies `psann-core`'s feature `torch` into them.
-const WITHOUT_LIBTORCH: [&str; 4] = ["psann-core", "psann-plugins-data", "psann-data", "psann-scripts"];
+const WITHOUT_LIBTORCH: [&str; 5] =
+    ["psann-core", "psann-plugins-data", "psann-plugins-dynamic", "psann-data", "psann-scripts"];
 
 pub fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH");

@@ -162,7 +162,8 @@ fn look(candidate: &Candidate, lock: &Lock, scans: &mut Scans, opening: Opening<
             match scan.outcome {
                 Some(Outcome::Manifest(manifest)) => {
                     if let Some(declared) = declared.as_ref().filter(|declared| declared.id != manifest.id) {
-                        let what = format!("its manifest calls it `{}`, it calls itself `{}`", declared.id, manifest.id);
+                        let what =
+                            format!("its manifest calls it `{}`, it calls itself `{}`", declared.id, manifest.id);
                         return Err(Error::new(what));
                     }
                     found.manifest = Some(manifest);
@@ -214,13 +215,18 @@ impl Discovered {
     pub fn named(&self, name: &str) -> Result<&Found> {
         let usable = self.plugins.iter().filter(|found| !matches!(found.state, State::Hidden(_)));
         let by = |exact: bool| {
-            usable.clone().find(|found| if exact { found.id() == Some(name) } else { found.names.iter().any(|n| n == name) })
+            usable
+                .clone()
+                .find(|found| if exact { found.id() == Some(name) } else { found.names.iter().any(|n| n == name) })
         };
         by(true).or_else(|| by(false)).ok_or_else(|| {
             let all: Vec<&str> = usable.filter_map(|found| found.names.first()).map(String::as_str).collect();
             let hint = match psann_core::suggest::nearest(name, all.iter().copied()) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("put its library or its manifest into `{}`, or give its folder: `--plugin-dir DIR`", search::PROJECT),
+                None => format!(
+                    "put its library or its manifest into `{}`, or give its folder: `--plugin-dir DIR`",
+                    search::PROJECT
+                ),
             };
             Error::usage(format!("no plugin is called `{name}`")).hint(hint)
         })
@@ -282,7 +288,10 @@ impl Found {
     fn refusal(&self, name: &str, off: bool) -> (String, String) {
         let file = self.path.display();
         if off {
-            return (format!("the plugin `{name}` is not used: plugins are off"), "leave out `--no-plugins`".to_owned());
+            return (
+                format!("the plugin `{name}` is not used: plugins are off"),
+                "leave out `--no-plugins`".to_owned(),
+            );
         }
         let allow = format!("`psann plugin allow {name}` trusts it");
         match &self.state {
@@ -304,7 +313,8 @@ impl Found {
     fn plugin(&self, manifest: &Manifest, component: &Component, kind: Kind, name: &str) -> Plugin {
         let leaked = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
         let schema = Schema::from_json(component.options.clone());
-        let (of_kind, own, hash, path) = (name.to_owned(), component.name.clone(), self.hash.clone(), self.path.clone());
+        let (of_kind, own, hash, path) =
+            (name.to_owned(), component.name.clone(), self.hash.clone(), self.path.clone());
         let factory = match (&self.process, kind) {
             (Some(process), _) => {
                 let process = Arc::clone(process);
@@ -334,8 +344,7 @@ impl Found {
 
 fn run(process: &Arc<ProcessManifest>, options: &Value) -> Result<Box<dyn DataSource>> {
     let log = Arc::new(|line: &str| surroundings::log(Level::Info, line));
-    let source =
-        ProcessSource::new(Arc::clone(process), options.clone(), log, Arc::new(surroundings::is_cancelled))?;
+    let source = ProcessSource::new(Arc::clone(process), options.clone(), log, Arc::new(surroundings::is_cancelled))?;
     Ok(Box::new(source))
 }
 
@@ -354,8 +363,7 @@ pub fn allow(settings: &Settings, name: &str) -> Result<Trusted> {
         let (message, hint) = found.refusal(name, false);
         return Err(Error::usage(message).hint(hint));
     };
-    let trusted =
-        Trusted { id: manifest.id.clone(), version: manifest.version.clone(), blake3: found.hash.clone() };
+    let trusted = Trusted { id: manifest.id.clone(), version: manifest.version.clone(), blake3: found.hash.clone() };
     Lock::read(&settings.project)?.allow(trusted.clone())?;
     Ok(trusted)
 }

@@ -12,12 +12,14 @@
 //! | [`built_in`] | the same `impl`s, linked into psann |
 //! | [`process`] | programs that write documents |
 //! | [`template`] | the crate that `psann plugin new` writes |
+//! | [`bench`] | what a plugin costs |
 //!
 //! A plugin has all rights of the user who runs psann. So nothing of a library runs before its hash is in `psann.lock`,
 //! but for what the user asks for by name (`psann plugin check`, `scan`, `allow`), and that in a process of its own.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod bench;
 pub mod built_in;
 pub mod discover;
 mod filter;

@@ -96,7 +96,9 @@ impl Lock {
         let cannot = |e: &dyn std::fmt::Display| Error::new(format!("cannot write `{}`: {e}", self.path.display()));
         let content = Content { version: 1, plugin: self.plugins.clone() };
         let text = toml::to_string(&content).map_err(|e| cannot(&e))?;
-        let text = format!("# The plugins that this project trusts, by the hash of their files: `psann plugin allow`.\n{text}");
+        let text = format!(
+            "# The plugins that this project trusts, by the hash of their files: `psann plugin allow`.\n{text}"
+        );
         let temporary = self.path.with_extension("lock.tmp");
         std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &self.path)).map_err(|e| cannot(&e))
     }

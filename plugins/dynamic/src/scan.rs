@@ -52,7 +52,7 @@ pub struct Scan {
 #[derive(Debug)]
 pub struct Scans {
     file: PathBuf,
-    scans: BTreeMap<PathBuf, Scan>,
+    by_path: BTreeMap<PathBuf, Scan>,
     /// The program, and what stands before the library's path, that prints [`report`].
     command: Vec<OsString>,
     changed: bool,
@@ -64,7 +64,7 @@ impl Scans {
         let file = folder.join(FILE);
         // What cannot be read is found out again.
         let known = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Self { file, scans: known.unwrap_or_default(), command, changed: false }
+        Self { file, by_path: known.unwrap_or_default(), command, changed: false }
     }
 
     /// What is known of a library without opening it: its hash, and what it said before.
@@ -76,11 +76,11 @@ impl Scans {
         let about = std::fs::metadata(path).map_err(cannot)?;
         let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let (bytes, modified) = (about.len(), about.modified().map(since).map_err(cannot)?);
-        if let Some(scan) = self.scans.get(path).filter(|scan| (scan.bytes, scan.modified) == (bytes, modified)) {
+        if let Some(scan) = self.by_path.get(path).filter(|scan| (scan.bytes, scan.modified) == (bytes, modified)) {
             return Ok(scan.clone());
         }
         let scan = Scan { bytes, modified, hash: library::hash(path)?, outcome: None };
-        self.scans.insert(path.to_owned(), scan.clone());
+        self.by_path.insert(path.to_owned(), scan.clone());
         self.changed = true;
         Ok(scan)
     }
@@ -93,7 +93,7 @@ impl Scans {
         let mut scan = self.known(path)?;
         if scan.outcome.is_none() {
             scan.outcome = Some(self.ask(path)?);
-            self.scans.insert(path.to_owned(), scan.clone());
+            self.by_path.insert(path.to_owned(), scan.clone());
             self.changed = true;
         }
         Ok(scan)
@@ -108,13 +108,13 @@ impl Scans {
             return Ok(());
         }
         // Files that are gone are forgotten.
-        self.scans.retain(|path, _| path.exists());
+        self.by_path.retain(|path, _| path.exists());
         let write = || -> std::io::Result<()> {
             if let Some(folder) = self.file.parent() {
                 std::fs::create_dir_all(folder)?;
             }
             let temporary = self.file.with_extension(format!("{}.tmp", std::process::id()));
-            std::fs::write(&temporary, serde_json::to_vec_pretty(&self.scans)?)?;
+            std::fs::write(&temporary, serde_json::to_vec_pretty(&self.by_path)?)?;
             std::fs::rename(&temporary, &self.file)
         };
         write().map_err(|e| Error::new(format!("cannot write `{}`", self.file.display())).because(e))?;
@@ -124,7 +124,8 @@ impl Scans {
 
     fn ask(&self, path: &Path) -> Result<Outcome> {
         let cannot = |e: std::io::Error| Error::new(format!("cannot scan `{}`", path.display())).because(e);
-        let (program, before) = self.command.split_first().ok_or_else(|| Error::new("there is no program that scans"))?;
+        let (program, before) =
+            self.command.split_first().ok_or_else(|| Error::new("there is no program that scans"))?;
         let mut child = Command::new(program)
             .args(before)
             .arg(path)

@@ -111,7 +111,8 @@ pub fn candidates(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
 }
 
 fn of_folder(folder: &Path) -> Result<Vec<Candidate>> {
-    let cannot = |e: std::io::Error| Error::new(format!("cannot list the plugins in `{}`", folder.display())).because(e);
+    let cannot =
+        |e: std::io::Error| Error::new(format!("cannot list the plugins in `{}`", folder.display())).because(e);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -144,7 +145,10 @@ pub fn of_manifest(path: &Path) -> Candidate {
         }
         library(path, &text)
     };
-    read().unwrap_or_else(|error| Candidate::Broken { path: path.to_owned(), message: error.to_string() })
+    read().unwrap_or_else(|error| {
+        let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        Candidate::Broken { path: path.to_owned(), message: format!("{error}{hint}") }
+    })
 }
 
 /// A manifest of libraries.

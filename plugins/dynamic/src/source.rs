@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use psann_core::batch::{BatchBuilder, Row};
 use psann_core::source::{BatchReader, Partition, ResumeToken};
-use psann_core::{Batch, DataSource, Error, Result};
+use psann_core::{Batch, DataSource, Result};
 use psann_sdk::call::{Level, SourceCall, Stream};
 
 use crate::{error, surroundings};
@@ -42,10 +42,9 @@ impl DataSource for PluginSource {
         let opens = format!("{} opens", partition.location);
         let stream = watched(&opens, || self.call.open(partition.index as u64, resume))?;
         let ignored = stream.ignored();
-        let warnings = match ignored.is_empty() {
-            true => Vec::new(),
-            false => vec![format!("{}: columns that documents do not have: `{}`", self.name, ignored.join("`, `"))],
-        };
+        let warning =
+            |names: &[String]| format!("{}: columns that documents do not have: `{}`", self.name, names.join("`, `"));
+        let warnings = if ignored.is_empty() { Vec::new() } else { vec![warning(&ignored)] };
         let position = ResumeToken(resume.unwrap_or_default().to_owned());
         Ok(Box::new(PluginReader { location: partition.location.clone(), stream, position, warnings }))
     }
@@ -89,16 +88,10 @@ impl BatchReader for PluginReader {
             batch.push_row(Row { text: row.text, id, url, source, meta });
         };
         let found = self.stream.next(&mut push).map_err(|e| error(e).within(&self.location))?;
-        let Some(rows) = found else { return Ok(None) };
-        if rows == 0 {
-            let what = format!("{}: a batch without documents, which only the end may be", self.location);
-            return Err(Error::new(what).hint("ask the plugin's author; docs/abi.md says what must hold"));
+        if found.is_none() {
+            return Ok(None);
         }
         let position = self.stream.position().map_err(|e| error(e).within(&self.location))?;
-        if position.is_empty() {
-            let what = format!("{}: no position behind a batch", self.location);
-            return Err(Error::new(what).hint("ask the plugin's author; docs/abi.md says what must hold"));
-        }
         self.position = ResumeToken(position);
         batch.finish().map(Some)
     }

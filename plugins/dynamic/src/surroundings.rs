@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use psann_sdk::abi::PsannHost;
 use psann_sdk::call::{self, Level, Listener};
 
+/// Takes a line for the user.
+pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
+
 /// Where lines go and where the wish to stop comes from.
 pub struct Surroundings {
     /// A line for the user; it already says which plugin speaks.
-    pub log: Arc<dyn Fn(Level, &str) + Send + Sync>,
+    pub log: Log,
     /// Whether the user asked to stop.
     pub cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
 }

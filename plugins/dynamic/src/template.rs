@@ -59,7 +59,8 @@ impl Template {
             Self::RustFilter => format!("source::text(\"notes.txt\") | filter::plugin(\"{id}\", #{{ least: 8 }})"),
             Self::CFilter => format!("source::text(\"notes.txt\") | filter::plugin(\"{id}\", #{{ min: 0.7 }})"),
         };
-        let sdk = sdk.as_ref().map_or(String::new(), |folder| format!("{{ path = {:?} }}", folder.display().to_string()));
+        let sdk =
+            sdk.as_ref().map_or(String::new(), |folder| format!("{{ path = {:?} }}", folder.display().to_string()));
         let filled = |text: &str| {
             text.replace("{name}", name)
                 .replace("{id}", id)
@@ -115,7 +116,8 @@ impl Template {
     pub fn write(self, names: &Names, place: &Path) -> Result<PathBuf> {
         let files = self.files(names)?;
         let folder = place.join(&names.name);
-        let cannot = |path: &Path, e: std::io::Error| Error::new(format!("cannot write `{}`", path.display())).because(e);
+        let cannot =
+            |path: &Path, e: std::io::Error| Error::new(format!("cannot write `{}`", path.display())).because(e);
         if folder.exists() {
             return Err(Error::usage(format!("`{}` is there already", folder.display())).hint("give another name"));
         }

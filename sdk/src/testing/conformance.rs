@@ -81,9 +81,9 @@ pub fn conformance(
             SOURCE => ("source", source),
             _ => continue,
         };
-        let mut checks = Checks { component: format!("{kind} {}", component.name), checks: Vec::new(), tell };
+        let mut checks = Checks { component: format!("{kind} {}", component.name), done: Vec::new(), tell };
         check(&mut checks, plugin, &component.name, &given, recorder);
-        all.append(&mut checks.checks);
+        all.append(&mut checks.done);
     }
     all
 }
@@ -92,7 +92,7 @@ type Checker = fn(&mut Checks<'_>, &'static Plugin, &str, &Value, &Recorder);
 
 struct Checks<'a> {
     component: String,
-    checks: Vec<Check>,
+    done: Vec<Check>,
     tell: &'a mut dyn FnMut(&Check),
 }
 
@@ -100,7 +100,7 @@ impl Checks<'_> {
     fn note(&mut self, what: &'static str, outcome: Outcome) {
         let check = Check { component: self.component.clone(), what, outcome };
         (self.tell)(&check);
-        self.checks.push(check);
+        self.done.push(check);
     }
 
     /// A check that fails with what it says.

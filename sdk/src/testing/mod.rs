@@ -1,7 +1,7 @@
 //! Runs a plugin as psann does, and tries to break it.
 //!
 //! Authors ask a filter about a text with [`judge`], read a source with [`read`], and hold the whole library to what psann
-//! needs with [`assert_conforms`], all without psann. `psann plugin check` runs the same [`conformance`] on a library.
+//! needs with [`assert_conforms`], all without psann. `psann plugin check` runs the same [`conformance()`] on a library.
 //!
 //! ```ignore
 //! #[test]
