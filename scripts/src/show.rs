@@ -1,9 +1,11 @@
 //! Values as a recipe would write them, for the prompt.
 
 use psann_core::plan::{Component, Flow};
+use psann_core::registry;
 use rhai::Dynamic;
 use serde_json::Value;
 
+use crate::plugins::BY_ID;
 use crate::values::{Item, Pipeline};
 use crate::{convert, mixture, reserved};
 
@@ -62,8 +64,18 @@ fn flow(flow: &Flow) -> String {
 }
 
 fn component(shown: &Component) -> String {
-    mixture::show(shown, component)
-        .unwrap_or_else(|| format!("{}::{}({})", shown.kind, shown.name, options(&shown.options)))
+    mixture::show(shown, component).unwrap_or_else(|| call(shown))
+}
+
+fn call(shown: &Component) -> String {
+    let Component { kind, name, options: given } = shown;
+    let given = options(given);
+    if !registry::find(*kind, name).is_ok_and(|plugin| plugin.origin.is_some()) {
+        return format!("{kind}::{name}({given})");
+    }
+    // A plugin of someone else is named by its id.
+    let given = if given.is_empty() { given } else { format!(", {given}") };
+    format!("{kind}::{BY_ID}(\"{name}\"{given})")
 }
 
 /// Options as an argument: nothing when there are none.

@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use psann_core::plan::{Plan, Stage};
 use psann_core::{Error, Event, Observer, Result};
+use psann_plugins_dynamic::surroundings;
 use psann_train::ranks::Ranks;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use directory::RunDirectory;
 pub use stages::{tokenizer_files, tokenizer_folder};
@@ -147,8 +148,9 @@ fn run_stages(request: &Request<'_>, directory: &RunDirectory, fingerprints: &[F
             ranks.announce(&topic(index), TOGETHER)?;
         }
         let context = stages::Context { plan, index, directory, fingerprints, folder: &folder, ranks, observer };
-        let outcome =
+        let mut outcome =
             stages::execute(stage, &context).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+        note_metrics(&mut outcome, observer);
         if !is_shared(stage) {
             ranks.announce(&topic(index), PASSED)?;
         }
@@ -160,6 +162,18 @@ fn run_stages(request: &Request<'_>, directory: &RunDirectory, fingerprints: &[F
         }
     }
     Ok(())
+}
+
+/// Numbers that plugins of others added up while a stage ran: a line for the user, and part of the stage's report.
+fn note_metrics(outcome: &mut Outcome, observer: &dyn Observer) {
+    let metrics = surroundings::take_metrics();
+    for (plugin, numbers) in &metrics {
+        let numbers: Vec<String> = numbers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        observer.event(Event::Note(format!("plugin `{plugin}`: {}", numbers.join(" · "))));
+    }
+    if let Some(report) = outcome.report.as_object_mut().filter(|_| !metrics.is_empty()) {
+        report.insert("plugins".to_owned(), json!(metrics));
+    }
 }
 
 /// What a stage leaves beside its files.

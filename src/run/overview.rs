@@ -103,15 +103,14 @@ fn describe_flow(data: &Value) -> Result<Vec<String>> {
     let partitions = source.partitions()?;
     let size: u64 = partitions.iter().map(|partition| partition.bytes).sum();
     let mut lines = vec![format!(
-        "reads source::{}{} · {} part{} · {}",
-        flow.source.name,
-        brief(&flow.source.options),
+        "reads {} · {} part{} · {}",
+        called(&flow.source),
         partitions.len(),
         if partitions.len() == 1 { "" } else { "s" },
         bytes(size as f64)
     )];
     for filter in &flow.filters {
-        lines.push(format!("  | filter::{}{}", filter.0.name, brief(&filter.0.options)));
+        lines.push(format!("  | {}", called(&filter.0)));
     }
     Ok(lines)
 }
@@ -232,6 +231,19 @@ fn parts(model: &dyn Model) -> String {
 }
 
 /// Options as a recipe would write them, components by name.
+/// A component as a recipe calls it.
+fn called(component: &Component) -> String {
+    let Component { kind, name, options } = component;
+    let given = brief(options);
+    if !registry::find(*kind, name).is_ok_and(|plugin| plugin.origin.is_some()) {
+        return format!("{kind}::{name}{given}");
+    }
+    // A plugin of someone else is named by its id.
+    let rest = given.trim_start_matches('(');
+    let comma = if rest == ")" { "" } else { ", " };
+    format!("{kind}::plugin(\"{name}\"{comma}{rest}")
+}
+
 fn brief(options: &Value) -> String {
     let Some(object) = options.as_object().filter(|object| !object.is_empty()) else { return "()".into() };
     let parts: Vec<String> = object

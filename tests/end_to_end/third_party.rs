@@ -90,6 +90,8 @@ fn a_plugin_is_found_trusted_and_used() {
     let info = scratch.ok(&["plugin", "info", "org.psann.letters"]);
     insta::assert_snapshot!("plugin_info_of_a_plugin", info.replace(env!("CARGO_PKG_VERSION"), "[version]"));
     assert!(scratch.ok(&["plugin", "list"]).contains("(plugin `org.psann.letters` "));
+    let plan = scratch.ok(&["recipe", "letters.rhai", "--plan"]);
+    assert!(plan.contains("| filter::plugin(\"org.psann.letters\", #{ min: 0.7 })"), "{plan}");
     scratch.ok(&["recipe", "letters.rhai"]);
     let stats: Value = serde_json::from_str(&scratch.ok(&["data", "stats", "runs/letters", "--json"])).unwrap();
     assert!(stats.to_string().contains("too few letters"), "{stats}");
@@ -129,6 +131,7 @@ fn shelf(scratch: &Scratch) {
             let line: Value = serde_json::from_str(line).unwrap();
             transaction.execute("INSERT INTO articles VALUES (?1)", [line["text"].as_str().unwrap()]).unwrap();
         }
+        transaction.execute("INSERT INTO articles VALUES (NULL)", []).unwrap();
     }
     transaction.commit().unwrap();
     // Not to depend on when the database was written: its time is part of what it is.
@@ -186,7 +189,13 @@ fn a_corpus_of_a_plugin_is_the_same_for_any_number_of_threads() {
             &format!("{name}.rhai"),
             &format!("pipeline(\"{name}\").prepare({text}, #{{ validation: \"5%\", workers: {threads} }})"),
         );
-        scratch.ok(&["recipe", &format!("{name}.rhai")]);
+        let ended = scratch.run(&["recipe", &format!("{name}.rhai")]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        // Numbers of the plugin are told, and part of the report.
+        assert!(ended.err.contains("plugin `org.psann.sqlite`: rows without a text: 40\n"), "{}", ended.err);
+        let record = fs::read_to_string(scratch.stage(name, "prepare").join("stage.json")).unwrap();
+        let record: Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["report"]["plugins"]["org.psann.sqlite"]["rows without a text"], 40.0);
         corpus(&scratch, name)
     };
     assert_eq!(recipe("one", 1), recipe("three", 3));
@@ -310,25 +319,27 @@ fn a_plugin_that_could_end_psann_does_not_compile() {
 #[expect(clippy::print_stderr, reason = "what a test leaves out is said loudly")]
 fn a_plugin_in_c_and_a_program_are_made_and_used() {
     let scratch = Scratch::new();
-    scratch.ok(&["plugin", "new", "letters", "--kind", "filter", "--lang", "c", "--id", "org.c-letters"]);
-    let library = scratch.path().join(format!(".psann/plugins/libletters{}", std::env::consts::DLL_SUFFIX));
-    fs::create_dir_all(library.parent().unwrap()).unwrap();
-    let folder = scratch.path().join("letters");
-    let status = Command::new("cc")
-        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I.", "-o"])
-        .arg(&library)
-        .arg("letters.c")
-        .current_dir(&folder)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    scratch.ok(&["plugin", "check", library.to_str().unwrap()]);
-    scratch.ok(&["plugin", "allow", "org.c-letters"]);
     scratch.write("prose.jsonl", &prose());
-    scratch.write(
-        "c.rhai",
-        "pipeline(\"c\").prepare(source::jsonl(\"prose.jsonl\") | filter::plugin(\"org.c-letters\", 0.5))",
-    );
+    for (name, kind, options) in
+        [("letters", "filter", "letters={}"), ("lines", "source", "lines={\"path\": \"prose.jsonl\"}")]
+    {
+        let id = format!("org.c-{name}");
+        scratch.ok(&["plugin", "new", name, "--kind", kind, "--lang", "c", "--id", &id]);
+        let library = scratch.path().join(format!(".psann/plugins/lib{name}{}", std::env::consts::DLL_SUFFIX));
+        fs::create_dir_all(library.parent().unwrap()).unwrap();
+        let status = Command::new("cc")
+            .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I.", "-o"])
+            .arg(&library)
+            .arg(format!("{name}.c"))
+            .current_dir(scratch.path().join(name))
+            .status()
+            .unwrap();
+        assert!(status.success());
+        scratch.ok(&["plugin", "check", library.to_str().unwrap(), "--options", options]);
+        scratch.ok(&["plugin", "allow", &id]);
+    }
+    let text = "source::plugin(\"org.c-lines\", \"prose.jsonl\") | filter::plugin(\"org.c-letters\", 0.5)";
+    scratch.write("c.rhai", &format!("pipeline(\"c\").prepare({text})"));
     scratch.ok(&["recipe", "c.rhai"]);
 
     if Command::new("python3").arg("--version").output().is_err() {
@@ -339,6 +350,12 @@ fn a_plugin_in_c_and_a_program_are_made_and_used() {
     for file in ["hello.toml", "hello.py"] {
         fs::copy(scratch.path().join("hello").join(file), scratch.path().join(".psann/plugins").join(file)).unwrap();
     }
+    let program = scratch.run(&["plugin", "check", ".psann/plugins/hello.toml"]);
+    assert!(
+        program.err.contains("`.psann/plugins/hello.toml` is a manifest, and `check` is for libraries"),
+        "{}",
+        program.err
+    );
     scratch.ok(&["plugin", "allow", "hello"]);
     scratch.write("python.rhai", "pipeline(\"python\").prepare(source::plugin(\"hello\", #{ count: 50 }))");
     scratch.ok(&["recipe", "python.rhai"]);

@@ -315,6 +315,7 @@ impl Found {
         let schema = Schema::from_json(component.options.clone());
         let (of_kind, own, hash, path) =
             (name.to_owned(), component.name.clone(), self.hash.clone(), self.path.clone());
+        let plugin = manifest.to_string();
         let factory = match (&self.process, kind) {
             (Some(process), _) => {
                 let process = Arc::clone(process);
@@ -326,7 +327,8 @@ impl Found {
             }))),
             (None, _) => Factory::Source(Box::leak(Box::new(move |options: &Value| {
                 let call = library::trusted(&path, &hash)?.source(&own, options).map_err(error)?;
-                let source = PluginSource { name: of_kind.clone(), hash: hash.clone(), call };
+                let (name, plugin) = (of_kind.clone(), plugin.clone());
+                let source = PluginSource { name, plugin, hash: hash.clone(), call };
                 Ok(Box::new(source) as Box<dyn DataSource>)
             }))),
         };

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct PluginSource {
     /// Its name in recipes.
     pub name: String,
+    /// The plugin with its version, for messages.
+    pub plugin: String,
     /// Hash of its library.
     pub hash: String,
     /// The calls.
@@ -25,7 +27,7 @@ pub struct PluginSource {
 
 impl DataSource for PluginSource {
     fn partitions(&self) -> Result<Vec<Partition>> {
-        let found = watched(&format!("{} lists its partitions", self.name), || self.call.partitions())?;
+        let found = watched(&format!("{} has been listing its pieces", self.plugin), || self.call.partitions())?;
         let partition = |(index, piece): (usize, psann_sdk::Partition)| Partition {
             index,
             location: format!("{}: {}", self.name, piece.name),
@@ -39,7 +41,7 @@ impl DataSource for PluginSource {
     fn open(&self, partition: &Partition, resume: Option<&ResumeToken>) -> Result<Box<dyn BatchReader>> {
         // A reader that has given nothing stands at the start, which has no token.
         let resume = resume.map(|token| token.0.as_str()).filter(|token| !token.is_empty());
-        let opens = format!("{} opens", partition.location);
+        let opens = format!("{} has been opening `{}`", self.plugin, partition.location);
         let stream = watched(&opens, || self.call.open(partition.index as u64, resume))?;
         let ignored = stream.ignored();
         let warning =
@@ -50,20 +52,31 @@ impl DataSource for PluginSource {
     }
 
     fn identity(&self) -> Result<String> {
-        let own = watched(&format!("{} says what its content is", self.name), || self.call.identity())?;
+        let own =
+            watched(&format!("{} has been finding out what its content is", self.plugin), || self.call.identity())?;
         Ok(format!("{} {own}", self.hash))
     }
 }
 
 /// Does `work`, and tells the user when it takes long: nobody but the plugin can hurry it.
 fn watched<T>(what: &str, work: impl FnOnce() -> psann_sdk::Result<T>) -> Result<T> {
+    watched_for(PATIENCE, what, |line| surroundings::log(Level::Warning, line), work)
+}
+
+fn watched_for<T>(
+    patience: Duration,
+    what: &str,
+    log: impl Fn(&str) + Send + 'static,
+    work: impl FnOnce() -> psann_sdk::Result<T>,
+) -> Result<T> {
     let (done, wait) = channel::<()>();
     let what = what.to_owned();
     let watch = std::thread::spawn(move || {
         let mut waited = Duration::ZERO;
-        while wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            waited += PATIENCE;
-            surroundings::log(Level::Warning, &format!("{what} for {} s", waited.as_secs()));
+        while wait.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            waited += patience;
+            let seconds = waited.as_secs();
+            log(&format!("{what} for {seconds} s now; it cannot be hurried, Ctrl-C twice ends psann at once"));
         }
     });
     let result = work();
@@ -102,5 +115,25 @@ impl BatchReader for PluginReader {
 
     fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_takes_long_is_told_of() {
+        let (say, hear) = channel();
+        let log = move |line: &str| drop(say.send(line.to_owned()));
+        // It ends when it was told of, and not before.
+        let heard =
+            watched_for(Duration::from_millis(1), "plugin `org.slow` 0.1.0 has been opening `all`", log, || {
+                hear.recv().map_err(|_| psann_sdk::Error::new("nobody spoke"))
+            });
+        let start = "plugin `org.slow` 0.1.0 has been opening `all` for 0 s now; it cannot be hurried";
+        assert!(heard.unwrap().starts_with(start));
+        let quiet = watched_for(PATIENCE, "what is quick", |line| panic!("{line}"), || Ok(1));
+        assert_eq!(quiet.unwrap(), 1);
     }
 }

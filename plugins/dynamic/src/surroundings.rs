@@ -21,8 +21,10 @@ pub struct Surroundings {
 
 static SURROUNDINGS: OnceLock<Surroundings> = OnceLock::new();
 
-/// Numbers that plugins added up, by plugin and name.
-static METRICS: Mutex<BTreeMap<(String, String), f64>> = Mutex::new(BTreeMap::new());
+/// Numbers by plugin and name.
+pub type Metrics = BTreeMap<String, BTreeMap<String, f64>>;
+
+static METRICS: Mutex<Metrics> = Mutex::new(BTreeMap::new());
 
 /// Sets the surroundings; later calls change nothing.
 pub fn set(surroundings: Surroundings) {
@@ -42,9 +44,9 @@ pub fn is_cancelled() -> bool {
     SURROUNDINGS.get().is_some_and(|surroundings| (surroundings.cancelled)())
 }
 
-/// Numbers that plugins added up so far, by plugin and name.
-pub fn metrics() -> BTreeMap<(String, String), f64> {
-    METRICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// The numbers that plugins added up since this was last asked.
+pub fn take_metrics() -> Metrics {
+    std::mem::take(&mut *METRICS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The host's table for one plugin.
@@ -64,7 +66,7 @@ impl Listener for Ear {
 
     fn metric(&self, name: &str, value: f64) {
         let mut metrics = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
-        *metrics.entry((self.plugin.clone(), name.to_owned())).or_default() += value;
+        *metrics.entry(self.plugin.clone()).or_default().entry(name.to_owned()).or_default() += value;
     }
 
     fn is_cancelled(&self) -> bool {

@@ -12,6 +12,8 @@ pub enum Template {
     RustSource,
     /// A crate with a filter.
     RustFilter,
+    /// A C file with a source, and the header.
+    CSource,
     /// A C file with a filter, and the header.
     CFilter,
     /// A Python program that writes documents, and its manifest.
@@ -47,16 +49,19 @@ impl Template {
         let component = match self {
             Self::RustSource | Self::PythonSource => "hello",
             Self::RustFilter => "words",
+            Self::CSource => "lines",
             Self::CFilter => "letters",
         };
         let summary = match self {
             Self::RustSource | Self::PythonSource => "Greetings, as many as you like",
             Self::RustFilter => "Drops documents that have too few words",
+            Self::CSource => "Lines of text files",
             Self::CFilter => "Keeps documents that consist of letters for the most part",
         };
         let usage = match self {
             Self::RustSource | Self::PythonSource => format!("source::plugin(\"{id}\", #{{ count: 100 }})"),
             Self::RustFilter => format!("source::text(\"notes.txt\") | filter::plugin(\"{id}\", #{{ least: 8 }})"),
+            Self::CSource => format!("source::plugin(\"{id}\", \"notes.txt\")"),
             Self::CFilter => format!("source::text(\"notes.txt\") | filter::plugin(\"{id}\", #{{ min: 0.7 }})"),
         };
         let sdk =
@@ -84,6 +89,13 @@ impl Template {
                 (format!("tests/{file}.rs").into(), filled(test)),
             ])
         };
+        let c = |code: &str, example: &str| {
+            Ok(vec![
+                ("README.md".into(), filled(include_str!("../../../sdk/templates/c/README.md.in"))),
+                (format!("{file}.c").into(), code.replace(example, id)),
+                ("psann.h".into(), include_str!("../../../sdk/include/psann.h").to_owned()),
+            ])
+        };
         match self {
             Self::RustSource => rust(
                 include_str!("../../../sdk/templates/rust/source.rs"),
@@ -93,14 +105,8 @@ impl Template {
                 include_str!("../../../sdk/templates/rust/filter.rs"),
                 include_str!("../../../sdk/templates/rust/filter_test.rs"),
             ),
-            Self::CFilter => Ok(vec![
-                ("README.md".into(), filled(include_str!("../../../sdk/templates/c/README.md.in"))),
-                (
-                    format!("{file}.c").into(),
-                    include_str!("../../../sdk/examples/c-filter/letters.c").replace("org.example.letters", id),
-                ),
-                ("psann.h".into(), include_str!("../../../sdk/include/psann.h").to_owned()),
-            ]),
+            Self::CSource => c(include_str!("../../../sdk/examples/c-source/lines.c"), "org.example.lines"),
+            Self::CFilter => c(include_str!("../../../sdk/examples/c-filter/letters.c"), "org.example.letters"),
             Self::PythonSource => Ok(vec![
                 ("README.md".into(), filled(include_str!("../../../sdk/templates/python/README.md.in"))),
                 (format!("{file}.py").into(), filled(include_str!("../../../sdk/templates/python/source.py"))),

@@ -18,6 +18,10 @@ pub fn execute(library: &Path, options: &[(String, String)], here: bool) -> Resu
         let error = Error::usage(format!("there is no file `{}`", library.display()));
         return Err(error.hint("name the shared library, as in `target/release/libhello_source.so`").into());
     }
+    if library.extension().is_some_and(|end| end == "toml") {
+        let error = Error::usage(format!("`{}` is a manifest, and `check` is for libraries", library.display()));
+        return Err(error.hint("`psann plugin scan` says whether it is as it should be").into());
+    }
     let given = read(options)?;
     if here { check(library, &given) } else { apart(library, options) }
 }

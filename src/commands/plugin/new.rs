@@ -14,10 +14,7 @@ pub fn execute(name: &str, kind: PluginKind, lang: Language, id: Option<&str>, s
         (Language::Rust, PluginKind::Filter) => Template::RustFilter,
         (Language::C, PluginKind::Filter) => Template::CFilter,
         (Language::Python, PluginKind::Source) => Template::PythonSource,
-        (Language::C, PluginKind::Source) => {
-            return Err(Error::usage("there are no beginnings of a source in C")
-                .hint("`--lang rust` or `--lang python`; docs/abi.md says what a source in C has to do"));
-        }
+        (Language::C, PluginKind::Source) => Template::CSource,
         (Language::Python, PluginKind::Filter) => {
             return Err(Error::usage("a filter cannot be a program of its own: it is asked about every document")
                 .hint("`--lang rust` or `--lang c`, or a closure in the recipe (docs/recipes.md)"));
