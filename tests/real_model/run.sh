@@ -48,4 +48,4 @@ if [[ ! -f $cache/expected.jsonl ]]; then
 fi
 
 cd "$here/../.."
-PSANN_REAL_MODEL=$cache cargo test --locked --release --test tests -- --ignored real_model --nocapture
+PSANN_REAL_MODEL=$cache cargo test --locked --test tests -- --ignored real_model --nocapture
