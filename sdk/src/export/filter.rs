@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use serde_json::{Value, json};
 
-use super::guard::{Poison, answer, borrowed, caught, hand_over};
+use super::guard::answer;
+use super::handle::{self, Create};
 use super::{Library, component};
 use crate::abi::{
     ArrowArray, ArrowSchema, PSANN_THREAD_SAFE, PsannError, PsannFilter, PsannHandle, PsannStr, PsannText,
@@ -108,20 +109,13 @@ fn export(verdicts: &[Verdict], reasons: usize, scores: &[&str]) -> Result<(Arro
     Ok((build::rows(columns.into_iter().map(|(_, values)| values).collect(), verdicts.len()), schema))
 }
 
-struct Held {
-    poison: Poison,
-    filter: Box<dyn FilterObject>,
-}
-
 /// The table; `create` knows the library.
-pub const fn table(
-    create: unsafe extern "C" fn(PsannStr, PsannStr, *mut *mut PsannHandle, *mut PsannError) -> i32,
-) -> PsannFilter {
+pub const fn table(create: Create) -> PsannFilter {
     PsannFilter {
         struct_size: size_of::<PsannFilter>() as u32,
         flags: PSANN_THREAD_SAFE,
         create: Some(create),
-        destroy: Some(destroy),
+        destroy: Some(handle::destroy::<dyn FilterObject>),
         identity: Some(identity),
         bind: Some(bind),
         apply: Some(apply),
@@ -139,53 +133,22 @@ pub unsafe fn create(
     handle: *mut *mut PsannHandle,
     error: *mut PsannError,
 ) -> i32 {
-    let made = caught(|| {
-        // SAFETY: the host lends both for the call.
-        let (name, options) = unsafe { (borrowed(name)?, borrowed(options)?) };
+    let make = |name: &str, options: &str| {
         let found = library.filters.iter().find(|component| component.name() == name);
-        let filter = found.ok_or_else(|| super::unknown("filter", name))?.create(options, Host::current())?;
-        let held = Box::new(Held { poison: Poison::default(), filter });
-        // SAFETY: the host gives a valid place.
-        unsafe { *handle = Box::into_raw(held).cast() };
-        Ok(())
-    });
-    // SAFETY: the host gives a valid place or null.
-    unsafe { answer(made, error) }
-}
-
-unsafe extern "C" fn destroy(handle: *mut PsannHandle) {
-    let dropped = caught(|| {
-        // SAFETY: made by `create`, and destroyed once.
-        drop(unsafe { Box::from_raw(handle.cast::<Held>()) });
-        Ok(())
-    });
-    // There is nobody to tell.
-    drop(dropped);
-}
-
-/// # Safety
-/// As the interface says of handles.
-unsafe fn held<'a>(handle: *mut PsannHandle) -> &'a Held {
-    // SAFETY: made by `create` and not destroyed yet.
-    unsafe { &*handle.cast::<Held>() }
+        found.ok_or_else(|| super::unknown("filter", name))?.create(options, Host::current())
+    };
+    // SAFETY: passed on as the host gave it.
+    unsafe { handle::create(name, options, handle, error, make) }
 }
 
 unsafe extern "C" fn identity(handle: *mut PsannHandle, text: *mut PsannText, error: *mut PsannError) -> i32 {
     // SAFETY: the host passes a handle of this table, and valid places.
-    unsafe {
-        let held = held(handle);
-        let found = held.poison.guard(|| held.filter.identity());
-        answer(found.map(|found| hand_over(found, text)), error)
-    }
+    unsafe { handle::ask::<dyn FilterObject>(handle, text, error, FilterObject::identity) }
 }
 
 unsafe extern "C" fn bind(handle: *mut PsannHandle, json: *mut PsannText, error: *mut PsannError) -> i32 {
     // SAFETY: as above.
-    unsafe {
-        let held = held(handle);
-        let found = held.poison.guard(|| Ok(held.filter.bind().to_string()));
-        answer(found.map(|found| hand_over(found, json)), error)
-    }
+    unsafe { handle::ask::<dyn FilterObject>(handle, json, error, |filter| Ok(filter.bind().to_string())) }
 }
 
 unsafe extern "C" fn apply(
@@ -197,8 +160,8 @@ unsafe extern "C" fn apply(
 ) -> i32 {
     // SAFETY: as above; the host's batch is valid during the call and has the columns that `bind` named.
     unsafe {
-        let held = held(handle);
-        let found = held.poison.guard(|| held.filter.apply(&*batch));
+        let held = handle::held::<dyn FilterObject>(handle);
+        let found = held.poison.guard(|| held.object.apply(&*batch));
         let given = found.map(|(array, of)| {
             *verdicts = array;
             *schema = of;

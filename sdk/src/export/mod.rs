@@ -5,6 +5,7 @@
 
 mod filter;
 pub mod guard;
+mod handle;
 mod source;
 
 use std::ffi::c_void;

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde_json::{Value, json};
 
 use super::guard::{Poison, answer, borrowed, caught, hand_over};
+use super::handle::{self, Create};
 use super::{Library, component};
 use crate::abi::{
     ArrowArray, ArrowArrayStream, ArrowSchema, PSANN_ECANCELED, PSANN_THREAD_SAFE, PsannError, PsannHandle,
@@ -71,11 +72,6 @@ impl<S: Source> SourceObject for Object<S> {
     }
 }
 
-struct Held {
-    poison: Poison,
-    source: Box<dyn SourceObject>,
-}
-
 /// What is behind a stream.
 struct Opened {
     poison: Poison,
@@ -84,14 +80,12 @@ struct Opened {
 }
 
 /// The table; `create` knows the library.
-pub const fn table(
-    create: unsafe extern "C" fn(PsannStr, PsannStr, *mut *mut PsannHandle, *mut PsannError) -> i32,
-) -> PsannSource {
+pub const fn table(create: Create) -> PsannSource {
     PsannSource {
         struct_size: size_of::<PsannSource>() as u32,
         flags: PSANN_THREAD_SAFE,
         create: Some(create),
-        destroy: Some(destroy),
+        destroy: Some(handle::destroy::<dyn SourceObject>),
         identity: Some(identity),
         partitions: Some(partitions),
         open: Some(open),
@@ -110,53 +104,22 @@ pub unsafe fn create(
     handle: *mut *mut PsannHandle,
     error: *mut PsannError,
 ) -> i32 {
-    let made = caught(|| {
-        // SAFETY: the host lends both for the call.
-        let (name, options) = unsafe { (borrowed(name)?, borrowed(options)?) };
+    let make = |name: &str, options: &str| {
         let found = library.sources.iter().find(|component| component.name() == name);
-        let source = found.ok_or_else(|| super::unknown("source", name))?.create(options, Host::current())?;
-        let held = Box::new(Held { poison: Poison::default(), source });
-        // SAFETY: the host gives a valid place.
-        unsafe { *handle = Box::into_raw(held).cast() };
-        Ok(())
-    });
-    // SAFETY: the host gives a valid place or null.
-    unsafe { answer(made, error) }
-}
-
-unsafe extern "C" fn destroy(handle: *mut PsannHandle) {
-    let dropped = caught(|| {
-        // SAFETY: made by `create`, and destroyed once.
-        drop(unsafe { Box::from_raw(handle.cast::<Held>()) });
-        Ok(())
-    });
-    // There is nobody to tell.
-    drop(dropped);
-}
-
-/// # Safety
-/// As the interface says of handles.
-unsafe fn held<'a>(handle: *mut PsannHandle) -> &'a Held {
-    // SAFETY: made by `create` and not destroyed yet.
-    unsafe { &*handle.cast::<Held>() }
+        found.ok_or_else(|| super::unknown("source", name))?.create(options, Host::current())
+    };
+    // SAFETY: passed on as the host gave it.
+    unsafe { handle::create(name, options, handle, error, make) }
 }
 
 unsafe extern "C" fn identity(handle: *mut PsannHandle, text: *mut PsannText, error: *mut PsannError) -> i32 {
     // SAFETY: the host passes a handle of this table, and valid places.
-    unsafe {
-        let held = held(handle);
-        let found = held.poison.guard(|| held.source.identity());
-        answer(found.map(|found| hand_over(found, text)), error)
-    }
+    unsafe { handle::ask::<dyn SourceObject>(handle, text, error, SourceObject::identity) }
 }
 
 unsafe extern "C" fn partitions(handle: *mut PsannHandle, json: *mut PsannText, error: *mut PsannError) -> i32 {
     // SAFETY: as above.
-    unsafe {
-        let held = held(handle);
-        let found = held.poison.guard(|| Ok(held.source.partitions()?.to_string()));
-        answer(found.map(|found| hand_over(found, json)), error)
-    }
+    unsafe { handle::ask::<dyn SourceObject>(handle, json, error, |source| Ok(source.partitions()?.to_string())) }
 }
 
 unsafe extern "C" fn open(
@@ -168,11 +131,11 @@ unsafe extern "C" fn open(
 ) -> i32 {
     // SAFETY: as above; the host lends `resume` for the call.
     unsafe {
-        let held = held(handle);
+        let held = handle::held::<dyn SourceObject>(handle);
         let opened = held.poison.guard(|| {
             let resume = borrowed(resume)?;
             let partition = usize::try_from(partition).map_err(|_| super::unknown("partition", "of that number"))?;
-            held.source.open(partition, (!resume.is_empty()).then_some(resume))
+            held.object.open(partition, (!resume.is_empty()).then_some(resume))
         });
         let given = opened.map(|reader| {
             let opened = Box::new(Opened { poison: Poison::default(), reader, last_error: CString::default() });
