@@ -9,7 +9,7 @@ use std::sync::Arc;
 use psann_core::plan::Plan;
 use psann_core::registry::{self, Kind};
 use psann_core::{Error, Event, Observer, Result};
-use psann_plugins_dynamic::discover::{self, Found, Opening, State};
+use psann_plugins_dynamic::discover::{self, Opening, State};
 use psann_plugins_dynamic::lock::Trusted;
 use psann_plugins_dynamic::surroundings::{self, Surroundings};
 use psann_plugins_dynamic::{Discovered, Settings};
@@ -76,8 +76,15 @@ pub fn ask(flags: &PluginFlags, discovered: &Discovered, wanted: &[String], yes:
     let mut is_new = false;
     for name in wanted {
         let id = name.split('/').next().unwrap_or(name);
-        let Ok(found) = discovered.named(id) else { continue };
-        if !matches!(found.state, State::Untrusted | State::Changed) || !(yes || confirm(id, found)) {
+        // A library that changed is not opened to see who it is now, so it may only be known that it is missing.
+        let missing = discovered.missing.iter().any(|trusted| trusted.id == id);
+        let (file, changed) = match discovered.named(id) {
+            Ok(found) if found.state == State::Untrusted => (found.path.display().to_string(), false),
+            Ok(found) if found.state == State::Changed => (found.path.display().to_string(), true),
+            Err(_) if missing => ("a file that is new".to_owned(), true),
+            _ => continue,
+        };
+        if !(yes || confirm(id, &file, changed)) {
             continue;
         }
         discover::allow(&settings, id)?;
@@ -86,11 +93,10 @@ pub fn ask(flags: &PluginFlags, discovered: &Discovered, wanted: &[String], yes:
     Ok(is_new)
 }
 
-fn confirm(id: &str, found: &Found) -> bool {
-    let changed = if found.state == State::Changed { " It is not the file that was trusted before." } else { "" };
+fn confirm(id: &str, file: &str, changed: bool) -> bool {
+    let changed = if changed { " It is not the file that was trusted before." } else { "" };
     let question = format!(
-        "the recipe uses the plugin `{id}` ({}), which gets all rights that you have.{changed} Trust it? [y/N] ",
-        found.path.display()
+        "the recipe uses the plugin `{id}` ({file}), which gets all rights that you have.{changed} Trust it? [y/N] "
     );
     let mut terminal = std::io::stderr().lock();
     // Without a question there is no answer.

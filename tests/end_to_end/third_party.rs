@@ -111,6 +111,9 @@ fn a_plugin_is_found_trusted_and_used() {
     fs::write(&file, bytes).unwrap();
     let changed = scratch.run(&["recipe", "letters.rhai"]);
     assert_eq!(changed.code, Some(2));
+    let said = words(&changed.err);
+    assert!(said.contains("is trusted, and no file is the one that `psann.lock` trusts"), "{said}");
+    assert!(said.contains("`psann plugin allow org.psann.letters` trusts it anew"), "{said}");
     scratch.ok(&["plugin", "scan"]);
     let changed = scratch.run(&["recipe", "letters.rhai"]);
     assert!(words(&changed.err).contains("is not the file that `psann.lock` trusts"), "{}", changed.err);
@@ -218,6 +221,23 @@ fn a_library_that_crashes_when_it_is_opened_goes_into_quarantine() {
     let refused = scratch.run(&["plugin", "allow", "crash"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("cannot be used: in quarantine"), "{}", refused.err);
+}
+
+#[test]
+fn a_plugin_with_the_name_of_a_built_in_disturbs_nobody() {
+    let scratch = Scratch::new();
+    scratch.write("prose.jsonl", &prose());
+    scratch.write("plain.rhai", "pipeline(\"plain\").prepare(source::jsonl(\"prose.jsonl\"))");
+    scratch.ok(&["plugin", "new", "jsonl", "--kind", "source", "--lang", "python"]);
+    fs::create_dir_all(scratch.path().join(".psann/plugins")).unwrap();
+    for file in ["jsonl.toml", "jsonl.py"] {
+        fs::copy(scratch.path().join("jsonl").join(file), scratch.path().join(".psann/plugins").join(file)).unwrap();
+    }
+    let refused = scratch.run(&["plugin", "allow", "jsonl"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("its id is the name of a source that is part of psann"), "{}", refused.err);
+    scratch.ok(&["recipe", "plain.rhai"]);
+    assert!(scratch.ok(&["plugin", "list"]).contains("cannot be used: its id is the name of a source"));
 }
 
 #[test]

@@ -102,6 +102,8 @@ pub struct Found {
 pub struct Discovered {
     /// The plugins.
     pub plugins: Vec<Found>,
+    /// What the project trusts and what is not among them: the file changed, or it is gone.
+    pub missing: Vec<Trusted>,
 }
 
 /// Looks for plugins and says of each whether it may be used.
@@ -123,6 +125,11 @@ pub fn discover(settings: &Settings, opening: Opening<'_>) -> Result<Discovered>
         }
         discovered.plugins.push(found);
     }
+    let is_there = |trusted: &&Trusted| {
+        let mut plugins = discovered.plugins.iter();
+        plugins.any(|found| found.hash == trusted.blake3 || found.id() == Some(trusted.id.as_str()))
+    };
+    discovered.missing = lock.all().iter().filter(|trusted| !is_there(trusted)).cloned().collect();
     // Nothing but time is lost when it cannot be written.
     if let Err(error) = scans.save() {
         surroundings::log(Level::Warning, &error.to_string());
@@ -177,6 +184,8 @@ fn look(candidate: &Candidate, lock: &Lock, scans: &mut Scans, opening: Opening<
     };
     if let Err(error) = looked {
         found.state = State::Unusable(error.to_string());
+    } else if let Some(taken) = found.manifest.as_ref().and_then(taken) {
+        found.state = State::Unusable(taken);
     } else if let Some(manifest) = &found.manifest {
         found.names.insert(0, manifest.id.clone());
         found.names.dedup();
@@ -187,6 +196,17 @@ fn look(candidate: &Candidate, lock: &Lock, scans: &mut Scans, opening: Opening<
         };
     }
     found
+}
+
+/// What is in the way if a component would be called like one that is part of psann.
+fn taken(manifest: &Manifest) -> Option<String> {
+    known(manifest).find_map(|(component, kind)| {
+        let name = name(manifest, component);
+        let built_in = registry::find(kind, &name).is_ok_and(|plugin| plugin.origin.is_none());
+        built_in.then(|| {
+            format!("its id is the name of a {kind} that is part of psann; it needs another one, as in `org.{name}`")
+        })
+    })
 }
 
 fn of_process(process: &ProcessManifest) -> Manifest {
@@ -237,6 +257,20 @@ impl Discovered {
     /// # Errors
     /// When two plugins would have one name.
     pub fn register(&self, off: bool) -> Result<()> {
+        let unknown = self.plugins.iter().filter(|found| found.manifest.is_none() && found.state == State::Untrusted);
+        let files: Vec<String> = unknown.map(|found| format!("`{}`", found.path.display())).collect();
+        for Trusted { id, .. } in &self.missing {
+            let message = format!("the plugin `{id}` is trusted, and no file is the one that `psann.lock` trusts");
+            let hint = if files.is_empty() {
+                format!("put it back into `{}`, or give its folder: `--plugin-dir DIR`", search::PROJECT)
+            } else {
+                let files = files.join(", ");
+                format!("new or changed: {files}; if that is it, `psann plugin allow {id}` trusts it anew")
+            };
+            for kind in [Kind::Source, Kind::Filter] {
+                registry::explain(kind, id, message.clone(), hint.clone());
+            }
+        }
         for found in &self.plugins {
             let Some(manifest) = found.manifest.as_ref().filter(|_| !matches!(found.state, State::Hidden(_))) else {
                 for (name, kind) in found.names.iter().flat_map(|name| [(name, Kind::Source), (name, Kind::Filter)]) {
@@ -361,7 +395,8 @@ pub fn allow(settings: &Settings, name: &str) -> Result<Trusted> {
         discovered = discover(settings, Opening::All)?;
     }
     let found = discovered.named(name)?;
-    let Some(manifest) = &found.manifest else {
+    let usable = !matches!(found.state, State::Unusable(_));
+    let Some(manifest) = found.manifest.as_ref().filter(|_| usable) else {
         let (message, hint) = found.refusal(name, false);
         return Err(Error::usage(message).hint(hint));
     };

@@ -57,6 +57,11 @@ impl Lock {
         Ok(Self { path, plugins: content.plugin })
     }
 
+    /// All entries, by id.
+    pub fn all(&self) -> &[Trusted] {
+        &self.plugins
+    }
+
     /// The entry of a plugin.
     pub fn get(&self, id: &str) -> Option<&Trusted> {
         self.plugins.iter().find(|plugin| plugin.id == id)

@@ -64,6 +64,7 @@ impl Template {
             Self::CSource => format!("source::plugin(\"{id}\", \"notes.txt\")"),
             Self::CFilter => format!("source::text(\"notes.txt\") | filter::plugin(\"{id}\", #{{ min: 0.7 }})"),
         };
+        let options = if self == Self::CSource { " --options 'lines={\"path\": \"README.md\"}'" } else { "" };
         let sdk =
             sdk.as_ref().map_or(String::new(), |folder| format!("{{ path = {:?} }}", folder.display().to_string()));
         let filled = |text: &str| {
@@ -75,6 +76,7 @@ impl Template {
                 .replace("{component}", component)
                 .replace("{summary}", summary)
                 .replace("{usage}", &usage)
+                .replace("{options}", options)
                 .replace("{sdk}", &sdk)
         };
         let rust = |code: &str, test: &str| {
@@ -83,6 +85,7 @@ impl Template {
                     .hint("give its folder: `--sdk DIR` (it is the folder `sdk` of psann's sources)"));
             }
             Ok(vec![
+                (".gitignore".into(), "target/\n".to_owned()),
                 ("Cargo.toml".into(), filled(include_str!("../../../sdk/templates/rust/Cargo.toml.in"))),
                 ("README.md".into(), filled(include_str!("../../../sdk/templates/rust/README.md.in"))),
                 ("src/lib.rs".into(), filled(code)),

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::display::{self, Failure};
 
+/// Most lines of a plugin's log that are shown.
+const MOST_LINES: usize = 5;
+
 /// Checks a library, in a process of its own unless that is this one.
 pub fn execute(library: &Path, options: &[(String, String)], here: bool) -> Result<(), Failure> {
     if !library.is_file() {
@@ -69,11 +72,20 @@ fn check(path: &Path, options: &BTreeMap<String, Value>) -> Result<(), Failure> 
     display::result(&format!("{manifest} · {} · {}", or_dash(&manifest.licence), or_dash(&manifest.sdk)));
     let unknown = options.keys().find(|name| !manifest.components.iter().any(|one| one.name == **name));
     if let Some(name) = unknown {
-        return Err(Error::usage(format!("`--options` names `{name}`, which is not in {manifest}")).into());
+        let names: Vec<String> = manifest.components.iter().map(|one| format!("`{}`", one.name)).collect();
+        let error = Error::usage(format!("`--options` names `{name}`, which is not in {manifest}"));
+        return Err(error.hint(format!("it has {}", names.join(", "))).into());
     }
     let checks = conformance(plugin, &recorder, options, &mut |check| display::result(&check.to_string()));
-    for (level, line) in recorder.lines() {
-        display::result(&format!("it said: {level:?}: {line}"));
+    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, line) in recorder.lines() {
+        *said.entry(line).or_default() += 1;
+    }
+    for (line, times) in said.iter().take(MOST_LINES) {
+        display::result(&format!("it said, {times} times: {line}"));
+    }
+    if said.len() > MOST_LINES {
+        display::result(&format!("it said {} other things", said.len() - MOST_LINES));
     }
     let count = |of: fn(&Outcome) -> bool| checks.iter().filter(|check| of(&check.outcome)).count();
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
@@ -83,6 +95,11 @@ fn check(path: &Path, options: &BTreeMap<String, Value>) -> Result<(), Failure> 
         return Err(Error::new(what).hint("docs/abi.md says what must hold").into());
     }
     let passed = checks.len() - skipped;
+    if passed == 0 {
+        return Err(Error::usage("nothing was checked")
+            .hint("give the options it needs: `--options NAME=JSON`")
+            .into());
+    }
     let rest = if skipped > 0 { format!(", {skipped} skipped: give `--options NAME=JSON`") } else { String::new() };
     display::result(&format!("{passed} checks passed{rest}"));
     Ok(())

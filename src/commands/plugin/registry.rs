@@ -7,8 +7,6 @@ use psann_plugins_dynamic::Discovered;
 use psann_plugins_dynamic::discover::{Found, State};
 use serde_json::{Value, json};
 
-use crate::display;
-
 /// All entries by kind, and what else was found.
 pub fn list(discovered: &Discovered) -> String {
     let plugins = registry::all();
@@ -34,13 +32,15 @@ pub fn others(discovered: &Discovered) -> String {
     if discovered.plugins.is_empty() {
         return String::new();
     }
-    let row = |found: &Found| {
-        let version = found.manifest.as_ref().map_or("-", |manifest| manifest.version.as_str());
+    let mut text = String::from("plugins of others\n");
+    for found in &discovered.plugins {
+        let version = found.manifest.as_ref().map(|manifest| format!(" {}", manifest.version)).unwrap_or_default();
         let name = found.id().or(found.names.first().map(String::as_str)).unwrap_or("-");
-        [name.to_owned(), version.to_owned(), found.path.display().to_string(), state(found)]
-    };
-    let rows: Vec<_> = discovered.plugins.iter().map(row).collect();
-    format!("plugins of others\n{}", display::table(&["id", "version", "file", "state"], &rows))
+        // Errors may have several lines.
+        let state = state(found).replace('\n', "\n      ");
+        text.push_str(&format!("  {name}{version} · {}\n      {state}\n", found.path.display()));
+    }
+    text
 }
 
 fn state(found: &Found) -> String {
