@@ -74,17 +74,16 @@ fn recipes_name_them_by_id() {
         plan.stages[0].options["data"]["source"],
         json!({ "plugin": "source/org.table", "options": { "path": "a.db", "rows": 5 } })
     );
-    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(
-        [
-            "pipeline(\"x\").prepare(source::plugin(\"org.table\", #{ row: 5 }))",
-            "pipeline(\"x\").prepare(source::plugin(\"org.tabel\"))",
-            "pipeline(\"x\").prepare(source::plugin(#{ rows: 5 }))",
-            "pipeline(\"x\").prepare(source::text(\"a\") | filter::plugin(\"org.secret\"))",
-            "pipeline(\"x\").prepare(source::plugin(\"org.table\", 3, 4))",
-        ]
-        .map(wrong)
-        .join("\n")
-    ) });
+    let mistakes = [
+        "pipeline(\"x\").prepare(source::plugin(\"org.table\", #{ row: 5 }))",
+        "pipeline(\"x\").prepare(source::plugin(\"org.tabel\"))",
+        "pipeline(\"x\").prepare(source::plugin(#{ rows: 5 }))",
+        "pipeline(\"x\").prepare(source::text(\"a\") | filter::plugin(\"org.secret\"))",
+        "pipeline(\"x\").prepare(source::plugin(\"org.table\", 3, 4))",
+    ];
+    insta::with_settings!({ omit_expression => true }, {
+        insta::assert_snapshot!(mistakes.map(wrong).join("\n"));
+    });
 
     let session = Session::new();
     let of = |before: &str| -> Vec<String> { session.completions(before).into_iter().map(|c| c.text).collect() };
