@@ -20,8 +20,13 @@ use crate::cli::PluginFlags;
 /// Where they are looked for.
 ///
 /// # Errors
-/// When the system does not tell what program this is.
+/// When a folder that the user names is not there, or the system does not tell what program this is.
 pub fn settings(flags: &PluginFlags) -> Result<Settings> {
+    if let Some(folder) = flags.plugin_dirs.iter().find(|folder| !folder.is_dir()) {
+        return Err(
+            Error::usage(format!("there is no folder `{}`", folder.display())).hint("it was given by `--plugin-dir`")
+        );
+    }
     let program = std::env::current_exe().map_err(|e| Error::new("cannot tell what program this is").because(e))?;
     Ok(Settings {
         project: PathBuf::from("."),
@@ -31,7 +36,7 @@ pub fn settings(flags: &PluginFlags) -> Result<Settings> {
     })
 }
 
-/// Puts what is trusted into the registry.
+/// Puts what is trusted into the registry, if it is not there already.
 ///
 /// # Errors
 /// When a folder or `psann.lock` cannot be read.
@@ -40,15 +45,6 @@ pub fn register(flags: &PluginFlags) -> Result<Discovered> {
     let discovered = discover::discover(&settings, Opening::Trusted)?;
     discovered.register(settings.off)?;
     Ok(discovered)
-}
-
-/// Puts into the registry what became trusted since [`register`].
-///
-/// # Errors
-/// As [`register`].
-pub fn register_new(flags: &PluginFlags) -> Result<()> {
-    let settings = settings(flags)?;
-    discover::discover(&settings, Opening::Trusted)?.register(settings.off)
 }
 
 /// Lets plugins speak to the user and hear the wish to stop.

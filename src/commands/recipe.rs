@@ -28,7 +28,7 @@ pub fn execute(args: RecipeArgs) -> Result<(), Failure> {
     let evaluated = match recipe.evaluate(&args.sets) {
         // What is trusted now is found by another look.
         Err(_) if plugins::ask(&args.plugins, &discovered, &registry::asked_in_vain(), args.yes)? => {
-            plugins::register_new(&args.plugins)?;
+            plugins::register(&args.plugins)?;
             recipe.evaluate(&args.sets)?
         }
         evaluated => evaluated?,

@@ -117,6 +117,8 @@ fn a_plugin_is_found_trusted_and_used() {
     scratch.ok(&["plugin", "scan"]);
     let changed = scratch.run(&["recipe", "letters.rhai"]);
     assert!(words(&changed.err).contains("is not the file that `psann.lock` trusts"), "{}", changed.err);
+    let nowhere = scratch.run(&["plugin", "list", "--plugin-dir", "nowhere"]);
+    assert!(nowhere.code == Some(2) && nowhere.err.contains("there is no folder `nowhere`"), "{}", nowhere.err);
     let off = scratch.run(&["recipe", "letters.rhai", "--no-plugins"]);
     assert!(off.err.contains("plugins are off"), "{}", off.err);
     assert_eq!(scratch.run(&["recipe", "letters.rhai", "--yes"]).code, Some(0));

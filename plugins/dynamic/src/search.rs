@@ -102,12 +102,7 @@ pub fn is_library(path: &Path) -> bool {
 /// # Errors
 /// When a folder cannot be read; one that is not there is no error.
 pub fn candidates(folders: &[PathBuf]) -> Result<Vec<Candidate>> {
-    let mut found = Vec::new();
-    for folder in folders {
-        let of_folder = of_folder(folder)?;
-        found.extend(of_folder);
-    }
-    Ok(found)
+    Ok(folders.iter().map(|folder| of_folder(folder)).collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn of_folder(folder: &Path) -> Result<Vec<Candidate>> {

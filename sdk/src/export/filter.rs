@@ -6,23 +6,11 @@ use serde_json::{Value, json};
 
 use super::guard::answer;
 use super::handle::{self, Create};
-use super::{Library, component};
-use crate::abi::{
-    ArrowArray, ArrowSchema, PSANN_THREAD_SAFE, PsannError, PsannFilter, PsannHandle, PsannStr, PsannText,
-};
+use super::{Component, component};
+use crate::abi::{ArrowArray, ArrowSchema, PSANN_THREAD_SAFE, PsannError, PsannFilter, PsannHandle, PsannText};
 use crate::arrow::build::{self, BitsBuilder, StringsBuilder, Values};
 use crate::filter::MOST_SCORES;
 use crate::{Documents, Error, Filter, Host, Result, Verdict, options};
-
-/// A kind of filter that a library offers.
-pub trait FilterComponent: Sync {
-    /// Its name.
-    fn name(&self) -> &'static str;
-    /// What the manifest says of it.
-    fn manifest(&self) -> Value;
-    /// Makes one.
-    fn create(&self, options: &str, host: Host) -> Result<Box<dyn FilterObject>>;
-}
 
 /// A filter, whatever its type.
 pub trait FilterObject: Send + Sync {
@@ -45,7 +33,7 @@ impl<F: Filter> FilterOf<F> {
     pub const NEW: Self = Self(PhantomData);
 }
 
-impl<F: Filter> FilterComponent for FilterOf<F> {
+impl<F: Filter> Component<dyn FilterObject> for FilterOf<F> {
     fn name(&self) -> &'static str {
         F::NAME
     }
@@ -120,25 +108,6 @@ pub const fn table(create: Create) -> PsannFilter {
         bind: Some(bind),
         apply: Some(apply),
     }
-}
-
-/// Makes the filter of a library that is called `name`.
-///
-/// # Safety
-/// As the interface says of `create`.
-pub unsafe fn create(
-    library: &'static Library,
-    name: PsannStr,
-    options: PsannStr,
-    handle: *mut *mut PsannHandle,
-    error: *mut PsannError,
-) -> i32 {
-    let make = |name: &str, options: &str| {
-        let found = library.filters.iter().find(|component| component.name() == name);
-        found.ok_or_else(|| super::unknown("filter", name))?.create(options, Host::current())
-    };
-    // SAFETY: passed on as the host gave it.
-    unsafe { handle::create(name, options, handle, error, make) }
 }
 
 unsafe extern "C" fn identity(handle: *mut PsannHandle, text: *mut PsannText, error: *mut PsannError) -> i32 {

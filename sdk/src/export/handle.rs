@@ -1,8 +1,9 @@
 //! What is behind a handle, whichever its kind: a source or filter, and whether it panicked.
 
+use super::Component;
 use super::guard::{Poison, answer, borrowed, caught, hand_over};
-use crate::Result;
 use crate::abi::{PsannError, PsannHandle, PsannStr, PsannText};
+use crate::{Host, Result};
 
 /// The type of `create` in a table.
 pub type Create = unsafe extern "C" fn(PsannStr, PsannStr, *mut *mut PsannHandle, *mut PsannError) -> i32;
@@ -13,21 +14,23 @@ pub struct Held<T: ?Sized> {
     pub object: Box<T>,
 }
 
-/// Makes one with `make`, which gets its name and options, and gives its handle.
+/// Makes the one of these components that is called `name`, and gives its handle.
 ///
 /// # Safety
 /// As the interface says of `create`.
 pub unsafe fn create<T: ?Sized>(
+    components: &[&dyn Component<T>],
     name: PsannStr,
     options: PsannStr,
     handle: *mut *mut PsannHandle,
     error: *mut PsannError,
-    make: impl FnOnce(&str, &str) -> Result<Box<T>>,
 ) -> i32 {
     let made = caught(|| {
         // SAFETY: the host lends both for the call.
         let (name, options) = unsafe { (borrowed(name)?, borrowed(options)?) };
-        let held = Box::new(Held { poison: Poison::default(), object: make(name, options)? });
+        let found = components.iter().find(|component| component.name() == name);
+        let object = found.ok_or_else(|| super::unknown("component", name))?.create(options, Host::current())?;
+        let held = Box::new(Held { poison: Poison::default(), object });
         // SAFETY: the host gives a valid place.
         unsafe { *handle = Box::into_raw(held).cast() };
         Ok(())

@@ -18,8 +18,22 @@ use crate::abi::{
 };
 use crate::{Error, Fault, Host};
 
-pub use filter::{FilterComponent, FilterObject, FilterOf, create as create_filter, table as filter_table};
-pub use source::{SourceComponent, SourceObject, SourceOf, create as create_source, table as source_table};
+pub use filter::{FilterObject, FilterOf, table as filter_table};
+pub use handle::create;
+pub use source::{SourceObject, SourceOf, table as source_table};
+
+/// A kind of source or filter that a library offers; `T` is its trait, whatever the type behind it.
+pub trait Component<T: ?Sized>: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// What the manifest says of it.
+    fn manifest(&self) -> Value;
+    /// Makes one.
+    ///
+    /// # Errors
+    /// What it says against its options.
+    fn create(&self, options: &str, host: Host) -> crate::Result<Box<T>>;
+}
 
 /// What a library offers.
 pub struct Library {
@@ -32,9 +46,9 @@ pub struct Library {
     /// What it is, in a sentence; may be empty.
     pub description: &'static str,
     /// Its sources.
-    pub sources: &'static [&'static dyn SourceComponent],
+    pub sources: &'static [&'static dyn Component<dyn SourceObject>],
     /// Its filters.
-    pub filters: &'static [&'static dyn FilterComponent],
+    pub filters: &'static [&'static dyn Component<dyn FilterObject>],
 }
 
 /// What a manifest says of a component.
@@ -153,7 +167,7 @@ macro_rules! export_plugin {
                 error: *mut PsannError,
             ) -> i32 {
                 // SAFETY: passed on as the host gave it.
-                unsafe { export::create_source(&LIBRARY, name, options, handle, error) }
+                unsafe { export::create(LIBRARY.sources, name, options, handle, error) }
             }
 
             unsafe extern "C" fn create_filter(
@@ -163,7 +177,7 @@ macro_rules! export_plugin {
                 error: *mut PsannError,
             ) -> i32 {
                 // SAFETY: passed on as the host gave it.
-                unsafe { export::create_filter(&LIBRARY, name, options, handle, error) }
+                unsafe { export::create(LIBRARY.filters, name, options, handle, error) }
             }
 
             unsafe extern "C" fn get_interface(id: PsannStr) -> *const std::ffi::c_void {

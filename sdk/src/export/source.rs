@@ -7,22 +7,12 @@ use serde_json::{Value, json};
 
 use super::guard::{Poison, answer, borrowed, caught, hand_over};
 use super::handle::{self, Create};
-use super::{Library, component};
+use super::{Component, component};
 use crate::abi::{
     ArrowArray, ArrowArrayStream, ArrowSchema, PSANN_ECANCELED, PSANN_THREAD_SAFE, PsannError, PsannHandle,
     PsannSource, PsannStr, PsannText,
 };
 use crate::{Batch, Error, Fault, Host, Reader, Result, Source, options};
-
-/// A kind of source that a library offers.
-pub trait SourceComponent: Sync {
-    /// Its name.
-    fn name(&self) -> &'static str;
-    /// What the manifest says of it.
-    fn manifest(&self) -> Value;
-    /// Makes one.
-    fn create(&self, options: &str, host: Host) -> Result<Box<dyn SourceObject>>;
-}
 
 /// A source, whatever its type.
 pub trait SourceObject: Send + Sync {
@@ -42,7 +32,7 @@ impl<S: Source> SourceOf<S> {
     pub const NEW: Self = Self(PhantomData);
 }
 
-impl<S: Source> SourceComponent for SourceOf<S> {
+impl<S: Source> Component<dyn SourceObject> for SourceOf<S> {
     fn name(&self) -> &'static str {
         S::NAME
     }
@@ -91,25 +81,6 @@ pub const fn table(create: Create) -> PsannSource {
         open: Some(open),
         position: Some(position),
     }
-}
-
-/// Makes the source of a library that is called `name`.
-///
-/// # Safety
-/// As the interface says of `create`.
-pub unsafe fn create(
-    library: &'static Library,
-    name: PsannStr,
-    options: PsannStr,
-    handle: *mut *mut PsannHandle,
-    error: *mut PsannError,
-) -> i32 {
-    let make = |name: &str, options: &str| {
-        let found = library.sources.iter().find(|component| component.name() == name);
-        found.ok_or_else(|| super::unknown("source", name))?.create(options, Host::current())
-    };
-    // SAFETY: passed on as the host gave it.
-    unsafe { handle::create(name, options, handle, error, make) }
 }
 
 unsafe extern "C" fn identity(handle: *mut PsannHandle, text: *mut PsannText, error: *mut PsannError) -> i32 {
